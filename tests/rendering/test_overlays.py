@@ -30,7 +30,7 @@ def test_on_another_grid_it_is_nearest(name):
     for plane in orthogonal(scan.source):
         found = labels_at(plane, labels.source, range(1))
         for row, column in ((0, 0), (5, 3), (plane.pixels.shape[0] - 1, 2)):
-            world = (plane.place @ (column, row, 1))[:3]
+            world = (plane.pixel_affine @ (column, row, 1))[:3]
             index = np.floor(labels.grid.to_index(world) + 0.5 + 1e-6).astype(int)
             is_inside = np.all((index >= 0) & (index < labels.spatial_shape))
             expected = VOXELS[0][tuple(index)] if is_inside else 0

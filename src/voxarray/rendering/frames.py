@@ -74,8 +74,8 @@ class Frames:
         for position in flipped:
             axis = 1 + order[position]
             ranges[axis] = ranges[axis][::-1]
-        whole = Selection((ranges[0], ranges[1], ranges[2], ranges[3]))
-        return cls(Window.of(source).take(whole), order, limits, colours)
+        selection = Selection((ranges[0], ranges[1], ranges[2], ranges[3]))
+        return cls(Window.of(source).take(selection), order, limits, colours)
 
     def __len__(self) -> int:
         return self.view.shape[1 + self.order[0]]

@@ -146,9 +146,9 @@ def _as_pillow(frame: NDArray[np.uint8]) -> Any:
     if frame.ndim == 2:
         return Image.fromarray(frame)
     packed = frame.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    values, places = np.unique(packed, return_inverse=True)
+    values, inverse = np.unique(packed, return_inverse=True)
     if len(values) > 256:
         return Image.fromarray(frame)  # which Pillow reduces to the most suitable colours
-    image = Image.fromarray(places.reshape(packed.shape).astype(np.uint8), "P")
+    image = Image.fromarray(inverse.reshape(packed.shape).astype(np.uint8), "P")
     image.putpalette(values.astype(">u4").view(np.uint8).reshape(-1, 4)[:, 1:].tobytes())
     return image

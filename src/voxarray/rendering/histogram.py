@@ -53,10 +53,10 @@ def hist(
         output_path = local_destination(output_path)
     plt = pyplot()
     with reporting(progress, title_of(source.path, "histogram")) as report:
-        found = histogram(source, bins, range, report)
+        result = histogram(source, bins, range, report)
     axes = _axes(plt)
     # One value per bin, as heavy as the voxels in it: matplotlib draws it as it draws voxels.
-    axes.hist(found.edges[:-1], found.edges, weights=found.counts, **kwargs)
+    axes.hist(result.edges[:-1], result.edges, weights=result.counts, **kwargs)
     axes.set_xlabel("Intensity")
     axes.set_ylabel("Density" if kwargs.get("density") else "Frequency")
     if axes.figure.axes == [axes] and axes.figure.get_layout_engine() is None:

@@ -75,13 +75,13 @@ def _picture(image: Drawable) -> str:
     shape = source.grid.reorient("RAS").shape
     channel = -1 if image.type == LABEL else 0
     view = View(channels=as_channels(channel, source.shape[0]), pixels=PIXELS)
-    found = planes(source, view, flat_axes(shape))
-    widths = [plane.width for plane in found]  # as in the patient, for the same scale
-    tallest = max(plane.height for plane in found)
+    panels = planes(source, view, flat_axes(shape))
+    widths = [plane.width for plane in panels]  # as in the patient, for the same scale
+    tallest = max(plane.height for plane in panels)
     inches = min(_WIDTH / sum(widths), _HEIGHT / tallest)  # per mm
-    drawing = figure((inches * sum(widths) + 0.4 * len(found), inches * tallest + 0.8))
-    axes = drawing.subplots(1, len(found), squeeze=False, width_ratios=widths)[0]
-    draw(found, axes, _style(image, found), xlabels=True)
+    drawing = figure((inches * sum(widths) + 0.4 * len(panels), inches * tallest + 0.8))
+    axes = drawing.subplots(1, len(panels), squeeze=False, width_ratios=widths)[0]
+    draw(panels, axes, _style(image, panels), xlabels=True)
     for axis in axes:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_color(_LETTERS)
@@ -108,8 +108,8 @@ def _smaller(png: io.BytesIO) -> bytes:
     return smaller.getvalue()
 
 
-def _style(image: Drawable, found: list[Plane]) -> Style:
-    if image.type == LABEL and are_labels(found):
+def _style(image: Drawable, panels: list[Plane]) -> Style:
+    if image.type == LABEL and are_labels(panels):
         return Style(image.label_colours)
     return Style(percentiles=_PERCENTILES)
 

@@ -28,20 +28,24 @@ def require_known(options: Mapping[str, Any], function: Callable[..., Any]) -> N
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
-    own = [
+    parameters = [
         name
-        for name, one in inspect.signature(function).parameters.items()
-        if one.kind is not one.VAR_KEYWORD
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
     ]
     inspector = ArtistInspector(AxesImage)
-    known = {*inspect.signature(Axes.imshow).parameters, *inspector.get_setters()}
-    known |= {name for names in inspector.aliasd.values() for name in names}
+    accepted = {*inspect.signature(Axes.imshow).parameters, *inspector.get_setters()}
+    accepted |= {name for names in inspector.aliasd.values() for name in names}
     for name, value in options.items():
-        if name in known and not (name == "label" and not isinstance(value, str)):
+        if name in accepted and not (name == "label" and not isinstance(value, str)):
             continue
-        meant = [_MEANT[name]] if _MEANT.get(name) in own else []
-        meant = meant or difflib.get_close_matches(name, own, 1)
+        suggestions = [_MEANT[name]] if _MEANT.get(name) in parameters else []
+        suggestions = suggestions or difflib.get_close_matches(name, parameters, 1)
         raise TypeError(
             f"{function.__name__}() got an unexpected keyword argument {name!r}"
-            + (f": use {meant[0]}=" if meant else f"; it takes {', '.join(own[1:])}")
+            + (
+                f": use {suggestions[0]}="
+                if suggestions
+                else f"; it takes {', '.join(parameters[1:])}"
+            )
         )

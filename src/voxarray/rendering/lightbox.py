@@ -97,29 +97,29 @@ def lightbox(
         pixels=pixels,
     )
     shape = image.grid.reorient("RAS").shape
-    found = _slices(image, view, axis, min(slices, shape[axis]))
-    rows = math.ceil(len(found) / columns)
+    panels = _slices(image, view, axis, min(slices, shape[axis]))
+    rows = math.ceil(len(panels) / columns)
     cell = width / columns
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=figsize or (width, rows * (cell * found[0].height / found[0].width + 0.25)),
+        figsize=figsize or (width, rows * (cell * panels[0].height / panels[0].width + 0.25)),
         squeeze=False,
         layout="constrained",
     )
     flat = list(axes.ravel())
-    is_labels = image.type == LABEL and are_labels(found)
+    is_labels = image.type == LABEL and are_labels(panels)
     style = (
         Style(image.label_colours or {}, options=imshow_kwargs)
         if is_labels
         else Style(percentiles=percentiles, options=imshow_kwargs)
     )
-    draw(found, flat[: len(found)], style, xlabels=False)
-    for one in over.values():
-        draw_over(found, flat[: len(found)], one, opacity)
+    draw(panels, flat[: len(panels)], style, xlabels=False)
+    for label_map in over.values():
+        draw_over(panels, flat[: len(panels)], label_map, opacity)
     for cell_axes in flat:
         cell_axes.set(xticks=[], yticks=[], ylabel="")
-        cell_axes.set_visible(cell_axes in flat[: len(found)])
+        cell_axes.set_visible(cell_axes in flat[: len(panels)])
     if title is not None:
         figure.suptitle(title)
     if output_path is not None:
@@ -133,18 +133,18 @@ def _slices(image: Drawable, view: View, axis: int, count: int) -> list[Plane]:
     """Planes in the middle of as many equal parts, named by where they are in the patient."""
     shape = image.grid.reorient("RAS").shape
     centre = [n // 2 for n in shape]
-    found = []
+    panels = []
     for part in range(count):
         point = list(centre)
         point[axis] = int((part + 0.5) * shape[axis] / count)
         (plane,) = planes(image.source, replace(view, indices=point), (axis,))
         mm = float(_middle(plane)[axis])
-        found.append(replace(plane, name=f"{'RAS'[axis]} {mm:+.4g} mm"))
-    return found
+        panels.append(replace(plane, name=f"{'RAS'[axis]} {mm:+.4g} mm"))
+    return panels
 
 
 def _middle(plane: Plane) -> NDArray[np.float64]:
     """Where the middle of a plane is, RAS+ mm."""
     rows, columns = plane.pixels.shape[:2]
-    middle: NDArray[np.float64] = plane.place[:3] @ ((columns - 1) / 2, (rows - 1) / 2, 1)
+    middle: NDArray[np.float64] = plane.pixel_affine[:3] @ ((columns - 1) / 2, (rows - 1) / 2, 1)
     return middle

@@ -36,6 +36,6 @@ def to_rgb(colour: Any) -> tuple[int, int, int]:
     if not isinstance(colour, str):
         red, green, blue = colour[:3]
         return int(red), int(green), int(blue)
-    named = import_optional("matplotlib.colors", _INSTALL).to_rgb(colour)
-    red, green, blue = (round(255 * part) for part in named)
+    fractions = import_optional("matplotlib.colors", _INSTALL).to_rgb(colour)
+    red, green, blue = (round(255 * part) for part in fractions)
     return red, green, blue

@@ -94,8 +94,8 @@ def save_montage(
         plain.set_title("")
         plain.set_title(row.title, loc="left")
         over.set_title("")
-        for one in (plain, over):
-            one.set(xticks=[], yticks=[], ylabel="")
+        for axis in (plain, over):
+            axis.set(xticks=[], yticks=[], ylabel="")
     note = "prediction in colour, outline of the reference in white"
     if left_out:
         note += f"\nthe first {len(rows)} of {len(rows) + left_out} subjects"
@@ -107,5 +107,5 @@ def _outline(labels: NDArray) -> NDArray[np.uint8]:
     """Pixels of labels beside a pixel of another value."""
     around = np.pad(labels, 1, mode="edge")
     beside = (around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:])
-    edge = (labels != 0) & np.any([one != labels for one in beside], axis=0)
+    edge = (labels != 0) & np.any([neighbour != labels for neighbour in beside], axis=0)
     return np.where(edge[..., None], np.array(_LINE, np.uint8), np.uint8(0))

@@ -66,17 +66,17 @@ def read_layers(path: str | Sequence[str]) -> list[LayerData]:
             (``ONE_PIECE``).
     """
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
-    return [layer for one in paths for layer in _layers(os.fspath(one))]
+    return [layer for item in paths for layer in _layers(os.fspath(item))]
 
 
 def _layers(path: str) -> list[LayerData]:
     source = open_source(path)
     labels = os.path.join(path, "labels")
     names = sorted(os.listdir(labels)) if os.path.isdir(labels) else []
-    inside = [name for name in names if os.path.isdir(os.path.join(labels, name))]
+    label_names = [name for name in names if os.path.isdir(os.path.join(labels, name))]
     return [
         _layer(source, _stem(path)),
-        *(_layer(open_source(os.path.join(labels, name)), name) for name in inside),
+        *(_layer(open_source(os.path.join(labels, name)), name) for name in label_names),
     ]
 
 
@@ -95,24 +95,26 @@ def _layer(source: Source, name: str) -> LayerData:
     }
     if not _is_labels(source):
         view = View(pixels=256)
-        drawn = [plane.pixels for plane in orthogonal(source, view)]
-        low, high = intensity_window(drawn, _PERCENTILES)
+        pixels = [plane.pixels for plane in orthogonal(source, view)]
+        low, high = intensity_window(pixels, _PERCENTILES)
         meta["contrast_limits"] = (low, high if high > low else low + 1)
         return _data(arrays), meta, "image"
     table = source.label_table
     if table:
-        names = {0: "background", **{one.value: one.name for one in table}}
+        names = {0: "background", **{label.value: label.name for label in table}}
         meta["features"] = {"index": [*names], "name": [*names.values()]}
-        own = {float(one.value): one.colour[:3] for one in table if one.colour is not None}
+        by_label = {
+            float(label.value): label.colour[:3] for label in table if label.colour is not None
+        }
         # 0 is transparent even if it has a name: it would hide the scan below.
-        values = np.array([one.value for one in table if one.value != 0], np.int64)
-        rgb = paint(values, own, over_scan=True) / 255
+        values = np.array([label.value for label in table if label.value != 0], np.int64)
+        rgb = paint(values, by_label, over_scan=True) / 255
         colours: dict[int | None, Any] = {
             int(value): (*colour, 1.0) for value, colour in zip(values, rgb.tolist(), strict=True)
         }
         meta["colormap"] = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), **colours}
-    whole = [array if array.dtype.kind in "iu" else array.astype(np.int64) for array in arrays]
-    return _data(whole), meta, "labels"
+    integers = [array if array.dtype.kind in "iu" else array.astype(np.int64) for array in arrays]
+    return _data(integers), meta, "labels"
 
 
 def _data(arrays: list[Any]) -> Any:
@@ -132,9 +134,9 @@ def placement(source: Source, *, several: bool = False) -> NDArray[np.float64]:
     affine: NDArray[np.float64] = (_TO_LPI @ source.affine)[np.ix_(turned, turned)]
     if not several:
         return affine
-    whole = np.eye(5)
-    whole[1:, 1:] = affine
-    return whole
+    matrix = np.eye(5)
+    matrix[1:, 1:] = affine
+    return matrix
 
 
 def _is_labels(source: Source) -> bool:

@@ -68,8 +68,8 @@ def open_viewer(
         UnsupportedError: For complex voxels.
     """
     neuroglancer = import_optional("neuroglancer", _INSTALL)
-    for one in (image, *labels.values()):
-        require_parts(one.source)
+    for drawable in (image, *labels.values()):
+        require_parts(drawable.source)
     stem = image["stem"] if isinstance(image["stem"], str) and image["stem"] else "image"
     viewer = neuroglancer.Viewer()
     space = neuroglancer.CoordinateSpace(names=AXES, units="mm", scales=[1, 1, 1])
@@ -77,8 +77,8 @@ def open_viewer(
     with viewer.txn() as state:
         state.dimensions = space
         state.layers[stem] = _layer(neuroglancer, image, channel, percentiles, opacity)
-        for name, one in labels.items():
-            state.layers[name] = _layer(neuroglancer, one, None, percentiles, opacity)
+        for name, drawable in labels.items():
+            state.layers[name] = _layer(neuroglancer, drawable, None, percentiles, opacity)
         state.position = (_TO_LPI[:3, :3] @ ((low + high) / 2)).tolist()
         state.layout = "4panel"
         state.cross_section_scale = float(max(high - low)) / (_PIXELS * 0.42)
@@ -113,8 +113,8 @@ def _layer(
         layer.segment_colors = _colours(image)
         return layer
     view = View(channels=channels, pixels=256)
-    drawn = [plane.pixels for plane in orthogonal(image.source, view)]
-    low, high = intensity_window(drawn, percentiles)
+    pixels = [plane.pixels for plane in orthogonal(image.source, view)]
+    low, high = intensity_window(pixels, percentiles)
     return neuroglancer.ImageLayer(
         source=source,
         opacity=1.0,
@@ -135,9 +135,9 @@ def placement(source: Source) -> NDArray[np.float64]:
 
 def _colours(image: Drawable) -> dict[int, str]:
     """The colours that `plot` gives labels over scans."""
-    own = image.label_colours or {}
-    values = sorted({*range(1, PALETTE_SIZE + 1), *(int(value) for value in own if value > 0)})
-    painted = paint(np.array(values), own, over_scan=True)
+    by_label = image.label_colours or {}
+    values = sorted({*range(1, PALETTE_SIZE + 1), *(int(value) for value in by_label if value > 0)})
+    painted = paint(np.array(values), by_label, over_scan=True)
     return {
         value: "#{:02x}{:02x}{:02x}".format(*colour)
         for value, colour in zip(values, painted.tolist(), strict=True)
@@ -170,8 +170,8 @@ class LazyVolume:
         Raises:
             UnsupportedError: For complex voxels (``COMPLEX``).
         """
-        own = self.source.dtype
-        if own.kind == "c":
+        dtype = self.source.dtype
+        if dtype.kind == "c":
             raise UnsupportedError(
                 "Neuroglancer shows real numbers, and these are complex: take the magnitude first, "
                 "abs(image.array)",
@@ -179,12 +179,12 @@ class LazyVolume:
                 path=self.source.path,
             )
         if self.is_labels:
-            small = own.kind == "u" and own.itemsize <= 4
-            return own.newbyteorder("=") if small else np.dtype(np.uint64)
-        if own.kind == "b":
+            small = dtype.kind == "u" and dtype.itemsize <= 4
+            return dtype.newbyteorder("=") if small else np.dtype(np.uint64)
+        if dtype.kind == "b":
             return np.dtype(np.uint8)
-        whole = own.kind in "iu" and own.itemsize <= 4
-        return own.newbyteorder("=") if whole else np.dtype(np.float32)
+        is_small_integer = dtype.kind in "iu" and dtype.itemsize <= 4
+        return dtype.newbyteorder("=") if is_small_integer else np.dtype(np.float32)
 
     def read(self, start: Sequence[int], end: Sequence[int], factors: Sequence[int]) -> NDArray:
         """Voxels (w, h, d) of the volume at a fraction of its resolution.
@@ -198,10 +198,12 @@ class LazyVolume:
         level, steps = self._level(factors)
         ranges, short = [], []
         for first, last, step, n in zip(start, end, steps, level.shape[1:], strict=True):
-            wanted = range(int(first) * step + step // 2, int(last) * step, step)
-            held = wanted[: max(1, len(range(wanted.start, min(wanted.stop, n), step)))]
+            positions = range(int(first) * step + step // 2, int(last) * step, step)
+            existing = positions[
+                : max(1, len(range(positions.start, min(positions.stop, n), step)))
+            ]
             # The last of them may lie outside by less than a step.
-            ranges.append(held if held[-1] < n else range(n - 1, n))
+            ranges.append(existing if existing[-1] < n else range(n - 1, n))
             short.append((0, int(last) - int(first) - len(ranges[-1])))
         box = Selection((self.channels, ranges[0], ranges[1], ranges[2]))
         voxels = Window.of(level).read(box)[0]

@@ -32,8 +32,8 @@ def require_overlap(scan: Grid, labels: Grid, name: str) -> None:
     """
     (low, high), (first, last) = scan.bounds, labels.bounds
     if np.any(last <= low) or np.any(first >= high):
-        places = (f"{np.round(a, 1)} to {np.round(b, 1)}" for a, b in (scan.bounds, labels.bounds))
-        scan_place, own_place = places
+        extents = (f"{np.round(a, 1)} to {np.round(b, 1)}" for a, b in (scan.bounds, labels.bounds))
+        scan_place, own_place = extents
         raise GridError(
             f"the label map {name!r} lies elsewhere: the scan fills {scan_place} mm (RAS+), the "
             f"labels {own_place} mm; they are not of the same scan, or one of the affines is wrong",
@@ -69,18 +69,18 @@ def labels_at(plane: Plane, source: Source, channels: range) -> NDArray:
     rows, columns = plane.pixels.shape[:2]
     level = _thinned(sufficient_level(source, max(rows, columns)), plane)
     column, row = np.meshgrid(np.arange(columns), np.arange(rows))
-    pixels = np.stack([column, row, np.ones_like(row)], -1) @ plane.place.T
+    pixels = np.stack([column, row, np.ones_like(row)], -1) @ plane.pixel_affine.T
     # The middle between two voxels belongs to the later one, whatever rounding made of it.
     indices = np.floor(level.grid.to_index(pixels[..., :3]) + (0.5 + 1e-6)).astype(np.int64)
-    inside = np.all((indices >= 0) & (indices < level.shape[1:]), -1)
-    found: NDArray = np.zeros((rows, columns), level.dtype)
-    if inside.any():
-        held = indices[inside]
-        first, last = held.min(0), held.max(0)
+    is_inside = np.all((indices >= 0) & (indices < level.shape[1:]), -1)
+    result: NDArray = np.zeros((rows, columns), level.dtype)
+    if is_inside.any():
+        voxel_indices = indices[is_inside]
+        first, last = voxel_indices.min(0), voxel_indices.max(0)
         box = [range(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)]
         voxels = level.read(Selection((channels, box[0], box[1], box[2])))[0]
-        found[inside] = voxels[tuple((held - first).T)]
-    return found
+        result[is_inside] = voxels[tuple((voxel_indices - first).T)]
+    return result
 
 
 def _thinned(level: Source, plane: Plane) -> Source:
@@ -88,7 +88,9 @@ def _thinned(level: Source, plane: Plane) -> Source:
     size = math.prod(level.shape[1:]) * level.dtype.itemsize
     if size <= _MOST_BYTES:
         return level
-    along = np.abs(np.linalg.solve(level.affine[:3, :3], plane.place[:3, :2]))  # voxels per pixel
+    along = np.abs(
+        np.linalg.solve(level.affine[:3, :3], plane.pixel_affine[:3, :2])
+    )  # voxels per pixel
     is_straight = bool(np.all(np.sum(along > 1e-3, 0) <= 1))
     steps = [max(1, int(step)) for step in along.max(1)]
     if not is_straight:

@@ -81,8 +81,8 @@ def require_parts(source: Window) -> None:
         MemoryBudgetError: If it is too large to be kept (``ONE_PIECE``).
     """
     size = nbytes(Window.of(source.base))
-    kept = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
-    if is_sequential(source.base) and size > kept:
+    limit = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
+    if is_sequential(source.base) and size > limit:
         raise MemoryBudgetError(
             f"it is compressed as one piece, and {format_bytes(size)} would be decoded to see any "
             'of it: make an archive of it once, vx.convert(path, "scan.ome.zarr"), which needs '

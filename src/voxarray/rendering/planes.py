@@ -50,7 +50,7 @@ class Plane:
         extent: Voxel indices at the left, right, bottom and top edge, at full resolution.
         spacing: Millimetres per voxel index along columns and rows.
         sides: Directions of the left, right, bottom and top edge, such as ``"RLIS"``.
-        place: (4, 3) from (column, row, 1) to RAS+ mm of the centre of a pixel, and 1.
+        pixel_affine: (4, 3) from (column, row, 1) to RAS+ mm of the centre of a pixel, and 1.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Plane:
     extent: tuple[float, float, float, float]
     spacing: tuple[float, float]
     sides: str
-    place: NDArray[np.float64]
+    pixel_affine: NDArray[np.float64]
 
     @property
     def width(self) -> float:
@@ -110,31 +110,34 @@ def orthogonal(source: Source, view: View | None = None) -> list[Plane]:
 def planes(source: Source, view: View, across: Sequence[int]) -> list[Plane]:
     """The planes across some of the axes of an image as it is looked at; see `orthogonal`."""
     level = sufficient_level(source, view.pixels)
-    seen, order, flipped = _looked_at(source.grid, view)
+    full_grid, order, flipped = _looked_at(source.grid, view)
     _require_channels(source, view.channels)
-    point = _point(seen, view.indices)
+    point = _point(full_grid, view.indices)
     thinned = [_thinned(level, view, order[axis]) for axis in across]
-    if any(one is not level for one in thinned):
-        found = zip(across, thinned, strict=True)
-        return [_planes(one, view, (axis,), seen, order, flipped, point)[0] for axis, one in found]
-    return _planes(level, view, across, seen, order, flipped, point)
+    if any(coarser is not level for coarser in thinned):
+        pairs = zip(across, thinned, strict=True)
+        return [
+            _planes(coarser, view, (axis,), full_grid, order, flipped, point)[0]
+            for axis, coarser in pairs
+        ]
+    return _planes(level, view, across, full_grid, order, flipped, point)
 
 
 def _planes(
     level: Source,
     view: View,
     across: Sequence[int],
-    seen: Grid,
+    full_grid: Grid,
     order: tuple[int, int, int],
     flipped: tuple[int, ...],
     point: list[int],
 ) -> list[Plane]:
     """Planes of one level, through a point of the image as it is looked at."""
-    shown = _looked_at(level.grid, view)[0]
-    nearest = shown.to_index(seen.to_world(point)).round().astype(int)
-    inside = np.clip(nearest, 0, np.array(shown.shape) - 1)
+    level_grid = _looked_at(level.grid, view)[0]
+    nearest = level_grid.to_index(full_grid.to_world(point)).round().astype(int)
+    clipped = np.clip(nearest, 0, np.array(level_grid.shape) - 1)
     parts = [
-        _part(level, view.channels, order, flipped, axis, int(inside[axis])) for axis in across
+        _part(level, view.channels, order, flipped, axis, int(clipped[axis])) for axis in across
     ]
     pixels = sum(math.prod(part.shape) for part in parts)
     require(
@@ -147,7 +150,7 @@ def _planes(
         for voxels in read_parts(level, parts)
     ]
     return [
-        _plane(volume, axis, int(inside[axis]), seen, shown, view.radiological)
+        _plane(volume, axis, int(clipped[axis]), full_grid, level_grid, view.radiological)
         for axis, volume in zip(across, volumes, strict=True)
     ]
 
@@ -157,9 +160,9 @@ def _peak(level: Source, pixels: int, figure: int) -> int:
 
     Pieces are let go before anything is drawn; what reading leaves in caches is not.
     """
-    kept = level.streaming_bytes if is_sequential(level) else level.reading_bytes
+    cached_bytes = level.streaming_bytes if is_sequential(level) else level.reading_bytes
     itemsize = level.dtype.itemsize
-    drawing = kept + pixels * (itemsize + _DRAWING) + figure
+    drawing = cached_bytes + pixels * (itemsize + _DRAWING) + figure
     return pixels * itemsize + max(pieces_peak(level), drawing)
 
 
@@ -207,15 +210,15 @@ def _looked_at(grid: Grid, view: View) -> tuple[Grid, tuple[int, int, int], tupl
     return grid.permute(order).flip(flipped), order, flipped
 
 
-def _point(seen: Grid, indices: Sequence[int] | None) -> list[int]:
+def _point(grid: Grid, indices: Sequence[int] | None) -> list[int]:
     if indices is None:
-        return [n // 2 for n in seen.shape]
-    if len(indices) != 3 or any(not -n <= i < n for i, n in zip(indices, seen.shape, strict=True)):
+        return [n // 2 for n in grid.shape]
+    if len(indices) != 3 or any(not -n <= i < n for i, n in zip(indices, grid.shape, strict=True)):
         raise OutOfRangeError(
             f"indices {tuple(indices)} are out of range: they count voxels of the image as it is "
-            f"drawn, which has {seen.shape} voxels along {', '.join(seen.orientation)}"
+            f"drawn, which has {grid.shape} voxels along {', '.join(grid.orientation)}"
         )
-    return [int(i) % n for i, n in zip(indices, seen.shape, strict=True)]
+    return [int(i) % n for i, n in zip(indices, grid.shape, strict=True)]
 
 
 def _require_channels(source: Source, channels: range) -> None:
@@ -235,14 +238,14 @@ def _part(
 ) -> Selection:
     """Voxels of the plane across an axis of the image as it is looked at."""
     ranges = [range(n) for n in source.shape[1:]]
-    own = order[axis]
-    position = len(ranges[own]) - 1 - index if axis in flipped else index
-    ranges[own] = range(position, position + 1)
+    voxel_axis = order[axis]
+    position = len(ranges[voxel_axis]) - 1 - index if axis in flipped else index
+    ranges[voxel_axis] = range(position, position + 1)
     return Selection((channels, ranges[0], ranges[1], ranges[2]))
 
 
 def _plane(
-    volume: NDArray, axis: int, index: int, seen: Grid, shown: Grid, radiological: bool
+    volume: NDArray, axis: int, index: int, full_grid: Grid, level_grid: Grid, radiological: bool
 ) -> Plane:
     """A plane (C, W, H, D), of which one axis has size one, as a picture.
 
@@ -250,14 +253,14 @@ def _plane(
         volume: Voxels in the orientation of the screen.
         axis: The axis of size one.
         index: Where the plane is along it, in voxels of the level.
-        seen: Grid of the full resolution, in the same orientation.
-        shown: Grid of the level that the voxels are from.
+        full_grid: Grid of the full resolution, in the same orientation.
+        level_grid: Grid of the level that the voxels are from.
         radiological: As in `View`.
     """
     u, v = _ACROSS[axis]
-    codes = seen.orientation
-    first = seen.to_index(shown.to_world((-0.5, -0.5, -0.5)))
-    last = seen.to_index(shown.to_world([n - 0.5 for n in shown.shape]))
+    codes = full_grid.orientation
+    first = full_grid.to_index(level_grid.to_world((-0.5, -0.5, -0.5)))
+    last = full_grid.to_index(level_grid.to_world([n - 0.5 for n in level_grid.shape]))
     pixels = volume.take(0, axis=1 + axis).transpose(2, 1, 0)[::-1]  # rows upwards, v before u
     ends = [(float(first[u]), _opposite(codes[u])), (float(last[u]), codes[u])]
     if radiological:
@@ -267,22 +270,24 @@ def _plane(
         _NAMES[_PAIRS[codes[axis]]],
         pixels,
         (left, right, float(first[v]), float(last[v])),
-        (seen.spacing[u], seen.spacing[v]),
+        (full_grid.spacing[u], full_grid.spacing[v]),
         f"{west}{east}{_opposite(codes[v])}{codes[v]}",
-        _place(shown, axis, index, radiological),
+        _pixel_affine(level_grid, axis, index, radiological),
     )
 
 
-def _place(shown: Grid, axis: int, index: int, radiological: bool) -> NDArray[np.float64]:
+def _pixel_affine(
+    level_grid: Grid, axis: int, index: int, radiological: bool
+) -> NDArray[np.float64]:
     """Where the pixels of a plane are: columns along one axis, rows against another."""
     u, v = _ACROSS[axis]
     to_voxel = np.zeros((4, 3))
-    to_voxel[u] = (-1, 0, shown.shape[u] - 1) if radiological else (1, 0, 0)
-    to_voxel[v] = (0, -1, shown.shape[v] - 1)
+    to_voxel[u] = (-1, 0, level_grid.shape[u] - 1) if radiological else (1, 0, 0)
+    to_voxel[v] = (0, -1, level_grid.shape[v] - 1)
     to_voxel[axis, 2] = index
     to_voxel[3, 2] = 1
-    place: NDArray[np.float64] = shown.affine @ to_voxel
-    return place
+    affine: NDArray[np.float64] = level_grid.affine @ to_voxel
+    return affine
 
 
 def _opposite(code: str) -> str:

@@ -40,10 +40,10 @@ def write_planes(
     scale = height / max(plane.height for plane in planes)
     # The same for all planes:
     low, high = window([plane.pixels[..., 0] for plane in planes], WINDOW)
-    drawn = [_picture(plane, low, high, scale) for plane in planes]
-    canvas = Image.new("L", (sum(d.width + _GAP for d in drawn) - _GAP, height))
+    pictures = [_picture(plane, low, high, scale) for plane in planes]
+    canvas = Image.new("L", (sum(d.width + _GAP for d in pictures) - _GAP, height))
     left = 0
-    for picture in drawn:
+    for picture in pictures:
         canvas.paste(picture, (left, (height - picture.height) // 2))
         left += picture.width + _GAP
     with atomic_write(path, overwrite=True) as file:

@@ -68,8 +68,8 @@ def plot(
     for row, (name, image) in zip(rows, images.items(), strict=True):
         cmap = (cmap_dict or {}).get(name)
         volume.plot(image, axes=row, cmap=cmap, show=False, **plot_kwargs)
-        for one in row:
-            one.set_title(f"{name} ({one.get_title().lower()})")
+        for axis in row:
+            axis.set_title(f"{name} ({axis.get_title().lower()})")
     if output_path is not None:
         save_figure(figure, output_path, savefig_kwargs)
     if show:
@@ -91,7 +91,7 @@ def _size(images: Mapping[str, Drawable], width: float, *, in_columns: bool) -> 
         return (width, sum(volume.height_in_row(each, width) for each in sizes))
     column = max(width / 3, 2.0)
     planes = zip(*sizes, strict=True)
-    heights = [max(volume.height_in_row([one], column) for one in plane) for plane in planes]
+    heights = [max(volume.height_in_row([size], column) for size in plane) for plane in planes]
     return (column * len(images), sum(heights))
 
 
@@ -111,6 +111,6 @@ def _ratios(images: Mapping[str, Drawable], *, in_columns: bool) -> dict[str, li
 
 def _sizes(image: Drawable) -> list[tuple[float, float]]:
     """Width and height of the sagittal, coronal and axial plane, mm."""
-    seen = image.grid.reorient("RAS")
-    x, y, z = (n * mm for n, mm in zip(seen.shape, seen.spacing, strict=True))
+    grid = image.grid.reorient("RAS")
+    x, y, z = (n * mm for n, mm in zip(grid.shape, grid.spacing, strict=True))
     return [(y, z), (x, z), (x, y)]

@@ -117,23 +117,23 @@ def plot(
         figure=_FIGURE,
     )
     across = (0, 1, 2) if axes is not None and len(axes) == 3 else _across(source, view)
-    found = planes(source, view, across)
-    style = _style(image, found, cmap, percentiles, imshow_kwargs)
+    panels = planes(source, view, across)
+    style = _style(image, panels, cmap, percentiles, imshow_kwargs)
     figure = None
     if axes is None:
         # Widths as in the patient give all planes the same scale.
-        widths = [plane.width for plane in found]
+        widths = [plane.width for plane in panels]
         if figsize is None:
-            size = (size[0], min(size[1], _height(found, size[0], titled=title is not None)))
-        figure, made = plt.subplots(
-            1, len(found), figsize=size, squeeze=False, layout="tight", width_ratios=widths
+            size = (size[0], min(size[1], _height(panels, size[0], titled=title is not None)))
+        figure, subplots = plt.subplots(
+            1, len(panels), figsize=size, squeeze=False, layout="tight", width_ratios=widths
         )
-        axes = made[0]
-    elif len(axes) != len(found):
-        raise ValueError(f"there are {len(found)} planes to draw, and {len(axes)} axes were given")
-    draw(found, axes, style, xlabels=xlabels)
-    for one in over.values():
-        draw_over(found, axes, one, opacity)
+        axes = subplots[0]
+    elif len(axes) != len(panels):
+        raise ValueError(f"there are {len(panels)} planes to draw, and {len(axes)} axes were given")
+    draw(panels, axes, style, xlabels=xlabels)
+    for label_map in over.values():
+        draw_over(panels, axes, label_map, opacity)
     if title is not None:
         axes[0].figure.suptitle(title)
     if figure is not None and output_path is not None:
@@ -155,28 +155,30 @@ def overlaid(
     if labels is None:
         return {}
     # An image is a mapping, too: of its metadata.
-    named: Any = {"labels": labels} if hasattr(labels, "source") else labels
-    if not isinstance(named, Mapping) or not all(hasattr(one, "source") for one in named.values()):
+    by_name: Any = {"labels": labels} if hasattr(labels, "source") else labels
+    if not isinstance(by_name, Mapping) or not all(
+        hasattr(label_map, "source") for label_map in by_name.values()
+    ):
         raise TypeError(
             f"labels= takes a label map, or several by name, not {type(labels).__name__}: "
             'vx.LabelMap(path), or {"tumour": vx.LabelMap(path)}'
         )
-    for name, one in named.items():
-        require_overlap(image.grid, one.grid, name)
-    checked: Mapping[str, Drawable] = named
+    for name, label_map in by_name.items():
+        require_overlap(image.grid, label_map.grid, name)
+    checked: Mapping[str, Drawable] = by_name
     return checked
 
 
-def _height(found: list[Plane], width: float, *, titled: bool) -> float:
+def _height(panels: list[Plane], width: float, *, titled: bool) -> float:
     """Inches that planes side by side need, with their letters: flat ones leave no empty band."""
-    sizes = [(plane.width, plane.height) for plane in found]
+    sizes = [(plane.width, plane.height) for plane in panels]
     return height_in_row(sizes, width) + (0.4 if titled else 0)
 
 
 def height_in_row(sizes: Sequence[tuple[float, float]], width: float) -> float:
     """Inches that planes of some sizes (mm) need side by side, their letters included."""
-    drawn = width - _LETTERS * len(sizes)
-    return drawn * max(h for _, h in sizes) / sum(w for w, _ in sizes) + _TITLES
+    available = width - _LETTERS * len(sizes)
+    return available * max(h for _, h in sizes) / sum(w for w, _ in sizes) + _TITLES
 
 
 def _channels(image: Drawable, channel: int | None, *, rgb: bool) -> range:
@@ -217,18 +219,18 @@ def _across(source: Source, view: View) -> tuple[int, ...]:
 
 def _style(
     image: Drawable,
-    found: Sequence[Plane],
+    panels: Sequence[Plane],
     cmap: Any,
     percentiles: tuple[float, float],
     options: Mapping[str, Any],
 ) -> Style:
     if isinstance(cmap, Mapping):
         # As in TorchIO, what the user does not name is black.
-        shown = np.concatenate([np.unique(plane.pixels) for plane in found])
-        black = dict.fromkeys((float(value) for value in shown), (0, 0, 0))
-        named = {float(label): to_rgb(colour) for label, colour in cmap.items()}
-        return Style({**black, **named}, options=options)
-    if cmap is None and image.type == LABEL and are_labels(found):
+        values = np.concatenate([np.unique(plane.pixels) for plane in panels])
+        black = dict.fromkeys((float(value) for value in values), (0, 0, 0))
+        by_label = {float(label): to_rgb(colour) for label, colour in cmap.items()}
+        return Style({**black, **by_label}, options=options)
+    if cmap is None and image.type == LABEL and are_labels(panels):
         return Style(image.label_colours, options=options)
     chosen = {} if cmap is None else {"cmap": cmap}
     if image.type == LABEL:

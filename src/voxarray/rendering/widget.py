@@ -93,12 +93,12 @@ def view(image: Drawable, labels: Mapping[str, Drawable], look: Look) -> Any:
     niivue = import_optional("ipyniivue", _INSTALL)
     limit = parse_bytes(look.limit)
     stem = image["stem"] if isinstance(image["stem"], str) and image["stem"] else "image"
-    overviews = [Overview.within(one.source, limit) for one in (image, *labels.values())]
-    shown = [_volume(niivue, image, overviews[0], stem, look)]
-    for (name, one), overview in zip(labels.items(), overviews[1:], strict=True):
-        shown.append(_volume(niivue, one, overview, name, look, opacity=look.opacity))
+    overviews = [Overview.within(drawable.source, limit) for drawable in (image, *labels.values())]
+    volumes = [_volume(niivue, image, overviews[0], stem, look)]
+    for (name, drawable), overview in zip(labels.items(), overviews[1:], strict=True):
+        volumes.append(_volume(niivue, drawable, overview, name, look, opacity=look.opacity))
     widget = niivue.NiiVue(height=look.height, **{**_LIKE_PICTURES, **look.options})
-    widget.load_volumes(shown)
+    widget.load_volumes(volumes)
     return widget
 
 
@@ -134,15 +134,15 @@ def _volume(
     niivue: Any, image: Drawable, overview: Overview, name: str, look: Look, **more: Any
 ) -> Any:
     window = read_once(overview.window)
-    shown: dict[str, Any] = {"name": f"{name}{overview.name and ', '}{overview.name}.nii", **more}
+    options: dict[str, Any] = {"name": f"{name}{overview.name and ', '}{overview.name}.nii", **more}
     if image.type == LABEL:
         values = list(count_values(window).as_dict())
-        shown["data"] = _as_nifti(_as_labels(window, values), LABEL_INTENT)
-        shown["colormap_label"] = _table(niivue, image, values)
+        options["data"] = _as_nifti(_as_labels(window, values), LABEL_INTENT)
+        options["colormap_label"] = _table(niivue, image, values)
     else:
         low, high = _limits(window, look.percentiles)
-        shown.update(data=_as_nifti(window), colormap="gray", cal_min=low, cal_max=high)
-    return niivue.Volume(**shown)
+        options.update(data=_as_nifti(window), colormap="gray", cal_min=low, cal_max=high)
+    return niivue.Volume(**options)
 
 
 def read_once(window: Window) -> Window:
@@ -150,22 +150,22 @@ def read_once(window: Window) -> Window:
     if window.base.in_memory:
         return window
     voxels = materialise(window, window.dtype)
-    held = ArraySource(voxels, window.affine, window.channels)
-    return Window.of(held)
+    source = ArraySource(voxels, window.affine, window.channels)
+    return Window.of(source)
 
 
 def _limits(window: Window, percentiles: tuple[float, float]) -> tuple[float, float]:
     """Black and white, as `plot` finds them: of the middle planes."""
     view = View(channels=range(1), reorient=False, pixels=max(window.shape[1:]))
-    drawn = [plane.pixels[..., 0] for plane in planes(window, view, (0, 1, 2))]
-    return intensity_window(drawn, percentiles)
+    pixels = [plane.pixels[..., 0] for plane in planes(window, view, (0, 1, 2))]
+    return intensity_window(pixels, percentiles)
 
 
 def _as_labels(window: Window, values: Sequence[int | float]) -> Window:
     """The same labels in the smallest type that the viewer takes for labels, if one holds them."""
     for kind in _LABEL_TYPES:
-        known = np.iinfo(kind)
-        if all(value == int(value) and known.min <= value <= known.max for value in values):
+        limits = np.iinfo(kind)
+        if all(value == int(value) and limits.min <= value <= limits.max for value in values):
             return Window.of(Cast(window, np.dtype(kind)))
     return window
 
