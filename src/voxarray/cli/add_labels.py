@@ -59,23 +59,23 @@ def command(
         memory=memory,
         progress=False if talk.quiet else None,
     )
-    told(opened, f"added {name}")
+    say_labels(opened, f"added {name}")
 
 
-def told(archive: Archive, what: str) -> None:
+def say_labels(archive: Archive, action: str) -> None:
     """Say what was done, and end."""
     talk = console()
     labels, generation = list(archive.labels), archive.generation
     talk.document.update(archive=archive.path, labels=labels, generation=generation)
-    talk.say(f"{archive.path}: {what}; label maps: {', '.join(labels) or 'none'}")
+    talk.say(f"{archive.path}: {action}; label maps: {', '.join(labels) or 'none'}")
     talk.finish()
 
 
 def _by_value(options: tuple[str, ...]) -> dict[int, Any]:
-    found = {}
+    result = {}
     for option in options:
         value, equals, text = option.partition("=")
         if not equals or not value.strip().lstrip("+-").isdecimal():
             raise click.UsageError(f"{option!r} is not VALUE=TEXT, such as 1=tumour")
-        found[int(value)] = text
-    return found
+        result[int(value)] = text
+    return result

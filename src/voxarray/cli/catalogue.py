@@ -77,7 +77,7 @@ def command(
         except FormatError as error:
             raise click.UsageError(str(error)) from None
     if columns is not None:
-        rows = rows[_named(columns, list(rows))]
+        rows = rows[_column_names(columns, list(rows))]
     if as_csv:
         rows = rows.map(cell).rename(columns=cell)
         console().say(rows.to_csv(index=False), newline=False)
@@ -86,18 +86,18 @@ def command(
         count = len(cohort.table)
         console().say(f"no row matches, of {count}" if count else "the catalogue has no rows")
         return
-    shown = rows if columns is not None else rows[[name for name in _SHOWN if name in rows]]
-    shown = shown.map(lambda value: printable(value) if isinstance(value, str) else value)
-    console().say(shown.rename(columns=printable).to_string(index=False, na_rep="-"))
+    visible = rows if columns is not None else rows[[name for name in _SHOWN if name in rows]]
+    visible = visible.map(lambda value: printable(value) if isinstance(value, str) else value)
+    console().say(visible.rename(columns=printable).to_string(index=False, na_rep="-"))
 
 
-def _named(text: str, known: list[str]) -> list[str]:
+def _column_names(text: str, existing: list[str]) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    missing = [name for name in names if name not in known]
+    missing = [name for name in names if name not in existing]
     if missing or not names:
         raise click.UsageError(
             f"there is no column {', '.join(missing) or 'in --columns'}; there are "
-            f"{', '.join(known)}{_IN_QUERIES if 'images' in missing else ''}"
+            f"{', '.join(existing)}{_IN_QUERIES if 'images' in missing else ''}"
         )
     return names
 

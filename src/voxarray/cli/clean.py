@@ -30,27 +30,29 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
     give --unlocked. Use that only while nobody converts there.
     """
     talk = console()
-    found = clean(path, unlocked=unlocked, dry_run=dry_run)
-    for left in found:
-        talk.say(f"{left.path}: {_told(left, dry_run)}, {format_bytes(left.bytes)}")
-    gone = [left for left in found if left.outcome in ("removed", "restored")]
-    talk.say(f"{len(gone)} removed, {format_bytes(sum(left.bytes for left in gone))}")
+    leftovers = clean(path, unlocked=unlocked, dry_run=dry_run)
+    for leftover in leftovers:
+        talk.say(f"{leftover.path}: {_text(leftover, dry_run)}, {format_bytes(leftover.bytes)}")
+    removed = [leftover for leftover in leftovers if leftover.outcome in ("removed", "restored")]
+    talk.say(f"{len(removed)} removed, {format_bytes(sum(leftover.bytes for leftover in removed))}")
     doubtful = [
-        left for left in found if left.ownership is Ownership.UNKNOWN and left.outcome != "failed"
+        leftover
+        for leftover in leftovers
+        if leftover.ownership is Ownership.UNKNOWN and leftover.outcome != "failed"
     ]
     if doubtful and not unlocked:
         talk.complain(
             f"no lock shows whether {len(doubtful)} of these are in use, so they are kept: if "
             f"nobody converts here now, voxarray clean {path} --unlocked removes them"
         )
-    failed = [left for left in found if left.outcome == "failed"]
-    for left in failed:
-        talk.complain(f"{left.path}: {left.problem}")
+    failed = [leftover for leftover in leftovers if leftover.outcome == "failed"]
+    for leftover in failed:
+        talk.complain(f"{leftover.path}: {leftover.problem}")
     talk.finish(SOME_FAILED if failed else 0)
 
 
-def _told(left: Leftover, dry_run: bool) -> str:
-    owner = left.ownership.value
-    if left.outcome == "left" and left.ownership is Ownership.ABANDONED and dry_run:
+def _text(leftover: Leftover, dry_run: bool) -> str:
+    owner = leftover.ownership.value
+    if leftover.outcome == "left" and leftover.ownership is Ownership.ABANDONED and dry_run:
         return f"{owner}, would be removed"
-    return f"{owner}, {left.outcome}"
+    return f"{owner}, {leftover.outcome}"

@@ -27,24 +27,24 @@ _TOLD = 20
 class _Totals(ProgressListener):
     """Adds up what a run did, and passes on what it is told."""
 
-    def __init__(self, shown: ProgressListener) -> None:
-        self._shown, self.voxel_bytes = shown, 0
+    def __init__(self, listener: ProgressListener) -> None:
+        self._listener, self.voxel_bytes = listener, 0
 
     def start(self, items: Sequence[Item]) -> None:
-        self._shown.start(items)
+        self._listener.start(items)
 
     def begin(self, item: Item) -> Progress | None:
-        return self._shown.begin(item)
+        return self._listener.begin(item)
 
     def end(self, result: Result) -> None:
         self.voxel_bytes += result.voxel_bytes if result.status == "converted" else 0
-        self._shown.end(result)
+        self._listener.end(result)
 
     def planned(self, done: int, total: int) -> None:
-        self._shown.planned(done, total)
+        self._listener.planned(done, total)
 
 
-def tell(
+def run_and_report(
     folder: CohortLayout,
     work: Callable[[ProgressListener], CohortResult],
     *,
@@ -59,65 +59,66 @@ def tell(
     """
     talk = console()
     began = time.perf_counter()
-    with watching(talk.progress) as shown:
-        totals = _Totals(shown)
-        made = work(totals)
+    with watching(talk.progress) as listener:
+        totals = _Totals(listener)
+        result = work(totals)
     voxel_bytes, seconds = totals.voxel_bytes, time.perf_counter() - began
     talk.document.update(voxel_bytes=voxel_bytes)
-    _say(folder, made, f"{format_bytes(voxel_bytes)} of voxels in ", seconds)
-    if made.replaced:
-        talk.say(made.replaced_told)
-    if made.census is not None:
-        talk.document["census"] = made.census.document()
-        talk.say(str(made.census))
-    if made.summary is not None and made.summary.unplanned:
-        talk.document["unplanned"] = list(made.summary.unplanned)
-        talk.say(f"note: {left_over(made.summary.unplanned)}")
+    _say(folder, result, f"{format_bytes(voxel_bytes)} of voxels in ", seconds)
+    if result.replaced:
+        talk.say(result.replaced_told)
+    if result.census is not None:
+        talk.document["census"] = result.census.document()
+        talk.say(str(result.census))
+    if result.summary is not None and result.summary.unplanned:
+        talk.document["unplanned"] = list(result.summary.unplanned)
+        talk.say(f"note: {left_over(result.summary.unplanned)}")
     if of_files:
-        _end(made, "", len(made.failures))
-    _end(made, f": see {folder.readable_report if made.summary else folder.journal}", _TOLD)
+        _end(result, "", len(result.failures))
+    _end(result, f": see {folder.readable_report if result.summary else folder.journal}", _TOLD)
 
 
-def _say(folder: CohortLayout, made: CohortResult, more: str, seconds: float) -> None:
+def _say(folder: CohortLayout, result: CohortResult, prefix: str, seconds: float) -> None:
     talk = console()
     talk.document.update(
         destination=folder.root,
-        converted=made.converted,
-        replaced=made.replaced,
-        up_to_date=made.present,
-        failed=made.failed,
-        remaining=made.remaining,
-        stopped=made.interrupted_by,
+        converted=result.converted,
+        replaced=result.replaced,
+        up_to_date=result.present,
+        failed=result.failed,
+        remaining=result.remaining,
+        stopped=result.interrupted_by,
         seconds=round(seconds, 3),
-        failures=[_failure(one) for one in made.failures],
+        failures=[_failure(failure) for failure in result.failures],
     )
+    remaining = f", {result.remaining} remaining" if result.remaining else ""
     talk.say(
-        f"{folder.root}: {made.converted} converted, {made.present} up to date, {made.failed} "
-        f"failed{f', {made.remaining} remaining' if made.remaining else ''}; {more}{seconds:.1f} s"
+        f"{folder.root}: {result.converted} converted, {result.present} up to date, "
+        f"{result.failed} failed{remaining}; {prefix}{seconds:.1f} s"
     )
 
 
-def _end(made: CohortResult, where: str, most: int) -> NoReturn:
+def _end(result: CohortResult, where: str, most: int) -> NoReturn:
     talk = console()
-    for one in made.different_failures[:most]:
-        told = _failure(one)
-        talk.complain(f"{told['path']}: {told['code']}: {told['message']}")
-    if made.failed:
+    for failure in result.different_failures[:most]:
+        facts = _failure(failure)
+        talk.complain(f"{facts['path']}: {facts['code']}: {facts['message']}")
+    if result.failed:
         talk.complain(
-            f"{made.failed} of {made.failed + made.converted + made.present} failed{where}"
+            f"{result.failed} of {result.failed + result.converted + result.present} failed{where}"
         )
-    if made.interrupted_by:
-        talk.complain(f"stopped: {made.interrupted_by}; run the same command again to resume")
-    talk.finish(_code(made))
+    if result.interrupted_by:
+        talk.complain(f"stopped: {result.interrupted_by}; run the same command again to resume")
+    talk.finish(_code(result))
 
 
-def _code(made: CohortResult) -> int:
-    if not (made.failed or made.remaining or made.interrupted_by):
+def _code(result: CohortResult) -> int:
+    if not (result.failed or result.remaining or result.interrupted_by):
         return 0
-    if made.interrupted_by == ASKED_TO_END and not made.failed:
+    if result.interrupted_by == ASKED_TO_END and not result.failed:
         return STOPPED
-    return SOME_FAILED if made.converted + made.present else NOTHING_DONE
+    return SOME_FAILED if result.converted + result.present else NOTHING_DONE
 
 
-def _failure(one: Failure) -> dict[str, str]:
-    return {"path": os.fspath(one.file), "code": one.code, "message": one.message}
+def _failure(failure: Failure) -> dict[str, str]:
+    return {"path": os.fspath(failure.file), "code": failure.code, "message": failure.message}

@@ -66,8 +66,8 @@ class Console:
 def console() -> Console:
     """The console of the command that runs."""
     context = click.get_current_context(silent=True)
-    found = None if context is None else context.meta.get(__name__)
-    return found if isinstance(found, Console) else Console()
+    stored = None if context is None else context.meta.get(__name__)
+    return stored if isinstance(stored, Console) else Console()
 
 
 def how_it_speaks(*, as_json: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -103,13 +103,13 @@ def how_it_speaks(*, as_json: bool) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def _remember(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
-    def remember(context: click.Context, _: click.Parameter, given: bool) -> None:
-        known = context.meta.setdefault(__name__, Console())
-        if given:
-            setattr(known, name, True)
-        if known.quiet and known.verbose:
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        options = context.meta.setdefault(__name__, Console())
+        if value:
+            setattr(options, name, True)
+        if options.quiet and options.verbose:
             raise click.UsageError("--quiet and --verbose cannot both be given")
-        if name == "verbose" and given:
+        if name == "verbose" and value:
             _log_to_stderr()
 
     return remember
@@ -118,7 +118,7 @@ def _remember(name: str) -> Callable[[click.Context, click.Parameter, bool], Non
 def _log_to_stderr() -> None:
     logger = logging.getLogger("voxarray")
     logger.setLevel(logging.DEBUG)
-    if not any(isinstance(one, logging.StreamHandler) for one in logger.handlers):
+    if not any(isinstance(existing, logging.StreamHandler) for existing in logger.handlers):
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter(_FORMAT))
         logger.addHandler(handler)

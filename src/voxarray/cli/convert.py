@@ -65,10 +65,10 @@ def command(
 
             convert_many(sources, target.path, arguments)
         else:
-            _one(sources, target, arguments)
+            _convert_one(sources, target, arguments)
 
 
-def _one(sources: tuple[str, ...], target: Destination, arguments: dict[str, Any]) -> None:
+def _convert_one(sources: tuple[str, ...], target: Destination, arguments: dict[str, Any]) -> None:
     if arguments["zipped"] and suffix_of(target.path) != ".ozx":
         raise click.UsageError(
             f"--zip makes .ozx files, and {target.path} is not one: leave --zip out, or choose a "
@@ -101,14 +101,14 @@ def _single(sources: Sequence[str], target: Destination) -> str:
     Raises:
         click.UsageError: There are several, or none.
     """
-    found = [one for source in choices.expanded(sources) for one in _images(source)]
-    if len(found) != 1:
+    paths = [path for source in choices.expanded(sources) for path in _images(source)]
+    if len(paths) != 1:
         raise click.UsageError(
             f"{target.path} names one {target.kind.value}, and {', '.join(sources[:3])} "
-            f"{'holds' if len(sources) == 1 else 'hold'} {len(found)} images: give a folder as the "
+            f"{'holds' if len(sources) == 1 else 'hold'} {len(paths)} images: give a folder as the "
             "destination"
         )
-    return found[0]
+    return paths[0]
 
 
 def _images(source: str) -> list[str]:

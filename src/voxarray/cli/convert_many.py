@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 import click
 
 from voxarray.cli import options as choices
-from voxarray.cli.cohort_run import tell
+from voxarray.cli.cohort_run import run_and_report
 from voxarray.cli.convert_flags import NOT_OF_FILES, OF_ARCHIVES, OF_SOURCES
-from voxarray.cli.destinations import given
+from voxarray.cli.destinations import flags_given
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.discover.search import cohort_named, why_no_cohort
@@ -25,7 +25,7 @@ from voxarray.cohort.run.result import CohortResult
 
 
 def convert_many(sources: tuple[str, ...], destination: str, arguments: dict[str, Any]) -> NoReturn:
-    """Convert sources to a cohort, or a cohort to files; ends the process as `tell` does.
+    """Convert sources to a cohort, or a cohort to files; ends the process as `run_and_report` does.
 
     Args:
         sources: As they were given.
@@ -38,19 +38,21 @@ def convert_many(sources: tuple[str, ...], destination: str, arguments: dict[str
     folder, suffix = CohortLayout.of(destination), arguments.pop("suffix")
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
     run = choices.execution(arguments)
-    named = choices.expanded(sources)
-    cohort = cohort_named(named)
+    expanded = choices.expanded(sources)
+    cohort = cohort_named(expanded)
     if cohort is not None:
         _cohort(Cohort(cohort), folder, options, run, suffix)
     if suffix is not None:
         raise click.UsageError(
-            f"--suffix writes the images of a cohort as files, but {why_no_cohort(named)}"
+            f"--suffix writes the images of a cohort as files, but {why_no_cohort(expanded)}"
         )
 
     def work(watcher: ProgressListener) -> CohortResult:
-        return build(named, folder.root, options=options, choice=choice, run=run, watcher=watcher)
+        return build(
+            expanded, folder.root, options=options, choice=choice, run=run, watcher=watcher
+        )
 
-    tell(folder, work)
+    run_and_report(folder, work)
 
 
 def _cohort(
@@ -62,17 +64,19 @@ def _cohort(
 ) -> NoReturn:
     """Another cohort of one, or files of its images."""
     meaningless = OF_SOURCES | ({} if suffix is None else OF_ARCHIVES | NOT_OF_FILES)
-    if unused := given(meaningless):
-        what = "files" if suffix else "a cohort"
+    if unused := flags_given(meaningless):
+        product = "files" if suffix else "a cohort"
         raise click.UsageError(
             f"{', '.join(unused)} would have no effect when the cohort {cohort.path} becomes "
-            f"{what}: leave out {', '.join(unused)}"
+            f"{product}: leave out {', '.join(unused)}"
         )
     if suffix is None:
         from voxarray.cohort.unchanged import Unchanged
 
-        again = cohort.map(Unchanged())
-        tell(folder, lambda watcher: again.make(folder.root, options, run, watcher))
+        unchanged = cohort.map(Unchanged())
+        run_and_report(folder, lambda watcher: unchanged.make(folder.root, options, run, watcher))
     warn_of_absent(cohort.table, cohort.path)
     members = [cohort.member(name) for name in cohort.names]
-    tell(folder, lambda watcher: export(members, folder.root, suffix, run, watcher), of_files=True)
+    run_and_report(
+        folder, lambda watcher: export(members, folder.root, suffix, run, watcher), of_files=True
+    )

@@ -80,7 +80,7 @@ def _convert(scan: Path, archive: Path) -> None:
     with metered(reading=True) as cost:
         done = convert(source, archive, options=Options(overwrite=True))
     text = f"{format_bytes(done.source_bytes)} of voxels -> {format_bytes(done.archive_bytes)}, "
-    _tell("converted and verified", f"{text}{done.levels} levels", cost)
+    _say_step("converted and verified", f"{text}{done.levels} levels", cost)
     if cost.peak is not None:
         share = cost.peak / budget()
         verdict = "respected" if share <= 1 else "EXCEEDED"
@@ -97,7 +97,7 @@ def _slice(archive: Path) -> None:
         image = ScalarImage(archive)
         part = image[128:384:2, ::-1, 100]
         text = repr(part)
-    _tell("opened and sliced", text, cost)
+    _say_step("opened and sliced", text, cost)
 
 
 def _preview(archive: Path, picture: Path) -> None:
@@ -109,7 +109,7 @@ def _preview(archive: Path, picture: Path) -> None:
 
     with metered(reading=True) as cost:
         width, height = write_planes(orthogonal(open_source(archive)), picture)
-    _tell("previewed", f"{picture}, {width} x {height} pixels", cost)
+    _say_step("previewed", f"{picture}, {width} x {height} pixels", cost)
 
 
 def _patch(archive: Path) -> None:
@@ -122,10 +122,10 @@ def _patch(archive: Path) -> None:
         x, y, z = (slice(start, start + PATCH) for start in corner)
         tensor = image[x, y, z].data
     text = f"{tuple(tensor.shape)}, {tensor.type()}, mean {tensor.double().mean():.1f}"
-    _tell("a patch as a tensor", text, cost)
+    _say_step("a patch as a tensor", text, cost)
 
 
-def _tell(step: str, result: str, cost: ResourceUsage) -> None:
+def _say_step(step: str, result: str, cost: ResourceUsage) -> None:
     figures = [f"{cost.seconds:.3f} s"]
     if cost.read is not None:
         figures.append(f"{format_bytes(cost.read)} read")

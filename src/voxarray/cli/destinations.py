@@ -115,8 +115,8 @@ def _is_one_image(sources: Sequence[str]) -> bool:
     """Whether these are one file or URL with a suffix of images; globs may be more."""
     if len(sources) != 1 or format_of(sources[0]) is None:
         return False
-    (one,) = sources
-    return "*" not in one if is_url(one) else os.path.exists(os.path.expanduser(one))
+    (source,) = sources
+    return "*" not in source if is_url(source) else os.path.exists(os.path.expanduser(source))
 
 
 def refuse_meaningless(kind: Kind, destination: str, unused: dict[str, str]) -> None:
@@ -130,15 +130,15 @@ def refuse_meaningless(kind: Kind, destination: str, unused: dict[str, str]) -> 
     Raises:
         click.UsageError: Naming all of them.
     """
-    found = given(unused)
-    if found:
+    useless = flags_given(unused)
+    if useless:
         raise click.UsageError(
-            f"{destination} names one {kind.value}, for which {', '.join(found)} would have no "
-            f"effect: leave out {', '.join(found)}, or choose a folder, which becomes a cohort"
+            f"{destination} names one {kind.value}, for which {', '.join(useless)} would have no "
+            f"effect: leave out {', '.join(useless)}, or choose a folder, which becomes a cohort"
         )
 
 
-def given(flags: dict[str, str]) -> list[str]:
+def flags_given(flags: dict[str, str]) -> list[str]:
     """Those of some flags, by the names of their parameters, that stand in the command line."""
     context = click.get_current_context()
     command_line = click.core.ParameterSource.COMMANDLINE

@@ -55,9 +55,9 @@ class Enlarged(Source):
         raise TypeError("the demo's scan is only written to a file, never put into a graph")
 
 
-def _interpolated(voxels: NDArray, axis: int, wanted: range, factor: int) -> NDArray:
+def _interpolated(voxels: NDArray, axis: int, indices: range, factor: int) -> NDArray:
     size = voxels.shape[axis]
-    positions = np.clip((np.asarray(wanted) + 0.5) / factor - 0.5, 0, size - 1)
+    positions = np.clip((np.asarray(indices) + 0.5) / factor - 0.5, 0, size - 1)
     low = np.minimum(positions.astype(int), max(size - 2, 0))
     weight = (positions - low).astype(voxels.dtype)
     weight = weight.reshape([-1 if n == axis else 1 for n in range(3)])

@@ -81,7 +81,7 @@ def command(
     no_surfaces: bool,
     memory: str | None,
     as_csv: bool,
-    **given: Any,
+    **arguments: Any,
 ) -> None:
     """Compare label maps: Dice, volumes, distances between surfaces.
 
@@ -101,26 +101,28 @@ def command(
     failed: SubjectsFailedError | None = None
     with dask.config.set(budget):
         try:
-            found = evaluate(
+            scores = evaluate(
                 *_chosen(_opened(prediction), _opened(reference), query),
                 images=None if images is None else _opened(images),
                 surfaces=not no_surfaces,
                 progress=talk.progress,
-                **given,
+                **arguments,
             )
         except SubjectsFailedError as error:
-            found, failed = error.table, error
+            scores, failed = error.table, error
         except VoxarrayError:
             raise
         except (TypeError, ValueError) as error:  # arguments that do not go together
             raise click.UsageError(str(error)) from error
-    table = found.table if isinstance(found, Evaluation) else found
+    table = scores.table if isinstance(scores, Evaluation) else scores
     talk.document.update(prediction=prediction, reference=reference, scores=_records(table))
     if as_csv:
         talk.say(table.map(cell).to_csv(index=False), newline=False)
     else:
-        shown = table.map(lambda value: printable(value) if isinstance(value, str) else value)
-        talk.say(shown.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
+        printable_table = table.map(
+            lambda value: printable(value) if isinstance(value, str) else value
+        )
+        talk.say(printable_table.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
     if failed is None:
         talk.finish()
     outcome = Outcome(done=[*failed.compared])

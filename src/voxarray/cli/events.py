@@ -16,7 +16,7 @@ _WIDTH = len("2026-11-29 21:30:05")
 
 def in_words(event: Mapping[str, Any]) -> str:
     """What an event of `Cohort.log` says, for people."""
-    lines = [f"{_time(event):<{_WIDTH}}  {event['slug']}: {_what(event)}"]
+    lines = [f"{_time(event):<{_WIDTH}}  {event['slug']}: {_event_text(event)}"]
     lines += [f"    warning: {text}" for text in event.get("remarks", ())]
     lines += [f"    {line}" for line in str(event.get("trace", "")).splitlines()]
     return "\n".join(map(printable, lines))
@@ -30,7 +30,7 @@ def _time(event: Mapping[str, Any]) -> str:
         return _NO_TIME
 
 
-def _what(event: Mapping[str, Any]) -> str:
+def _event_text(event: Mapping[str, Any]) -> str:
     if event["status"] == BEGUN:
         return "begun"
     took = f"{event['seconds']:.1f} s" if event.get("seconds") is not None else ""

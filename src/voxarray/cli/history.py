@@ -36,9 +36,9 @@ def command(archive: str) -> None:
             path=path,
         )
     # What cannot be done again is refused here, and not by the run that is made of it.
-    others = [step for step in history if step["operation"] != PREDICTING]
-    parsed(to_text(others), f"the history of {archive}")
-    if len(others) < len(history):
+    steps = [step for step in history if step["operation"] != PREDICTING]
+    parsed(to_text(steps), f"the history of {archive}")
+    if len(steps) < len(history):
         console().say(_OF_A_PREDICTION)
     console().say(to_text(history), newline=False)
 

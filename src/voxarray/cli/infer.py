@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from voxarray.cli import options as choices
-from voxarray.cli.cohort_run import tell
+from voxarray.cli.cohort_run import run_and_report
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination, Kind
 from voxarray.cli.given_cohort import is_cohort
@@ -165,12 +165,12 @@ def command(
             mapped = Cohort(source).map(transform)
             run = choices.execution(arguments)
             folder = CohortLayout.of(target.path)
-            tell(
+            run_and_report(
                 folder,
                 lambda watcher: mapped.make(folder.root, ArchiveOptions(), run, watcher),
             )
         else:
-            _one(transform, source, target.path, arguments)
+            _predict_one(transform, source, target.path, arguments)
 
 
 def _refuse_folder_for_one(target: Destination, source: str) -> None:
@@ -195,13 +195,15 @@ def _transform(
 ) -> InferenceTransform:
     """What predicts, loaded, so that its arguments are looked at before anything is done."""
     names = ("patch_size", "overlap", "blend", "output", "activation", "threshold", "channels")
-    own = {name: arguments[name] for name in (*names, "batch_size", "amp", "accumulate", "dtype")}
+    settings = {
+        name: arguments[name] for name in (*names, "batch_size", "amp", "accumulate", "dtype")
+    }
     mirrored = flips if flips in (None, "all") else flips.split(",")
-    options = InferenceOptions(**own, flips=mirrored or ())
+    options = InferenceOptions(**settings, flips=mirrored or ())
     before = Compose.from_yaml(os.path.expanduser(pipeline)) if pipeline else None
-    made = InferenceTransform(os.path.abspath(model), options, classes, before, device)
-    _ = made.inference.patching
-    return made
+    transform = InferenceTransform(os.path.abspath(model), options, classes, before, device)
+    _ = transform.inference.patching
+    return transform
 
 
 @contextmanager
@@ -247,8 +249,8 @@ def _layers(
     """Labels as layers of the archive of a scan, or of those of a cohort."""
     unused = [name for name in ("overwrite", "max_failures", "retry") if arguments[name]]
     is_cohort = os.path.isdir(CohortLayout.of(source).journal)
-    who = {name: arguments[name] for name in ("workers", "scheduler", "partition")}
-    unused += [name for name, given in who.items() if given and not is_cohort]
+    execution = {name: arguments[name] for name in ("workers", "scheduler", "partition")}
+    unused += [name for name, value in execution.items() if value and not is_cohort]
     if unused:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise click.UsageError(
@@ -258,13 +260,13 @@ def _layers(
     outcome = Outcome()
     outcome.console.document.update(source=source, layer=layer)
     if is_cohort:
-        _layers_of_cohort(transform, Cohort(source), layer, who, outcome)
+        _layers_of_cohort(transform, Cohort(source), layer, execution, outcome)
     else:
         with outcome.attempt(source), _projection_told():
-            made = add_layer(
+            label_map = add_layer(
                 transform, subject_of(source), layer, console().progress, may_be_there=True
             )
-            outcome.console.say(f"{source} has the layer {layer}: {made!r}")
+            outcome.console.say(f"{source} has the layer {layer}: {label_map!r}")
     outcome.exit()
 
 
@@ -272,11 +274,11 @@ def _layers_of_cohort(
     transform: InferenceTransform,
     cohort: Cohort,
     layer: str,
-    who: dict[str, Any],
+    execution: dict[str, Any],
     outcome: Outcome,
 ) -> None:
     """A layer for each subject; those that fail are told, and the rest goes on."""
-    ends = ends_of_layers(transform, cohort, layer, progress=console().progress, **who)
+    ends = ends_of_layers(transform, cohort, layer, progress=console().progress, **execution)
     for name, error in ends.items():
         if error is None:
             outcome.done.append(name)
@@ -288,7 +290,7 @@ def _layers_of_cohort(
         )
 
 
-def _one(
+def _predict_one(
     transform: InferenceTransform, source: str, target: str, arguments: dict[str, Any]
 ) -> None:
     unused = [f"--{name}" for name in ("workers", "scheduler", "partition") if arguments[name]]
@@ -298,9 +300,9 @@ def _one(
         )
     outcome = Outcome()
     with outcome.attempt(source), _projection_told():
-        made = transform.inference.write(
+        prediction = transform.inference.write(
             source, target, overwrite=arguments["overwrite"], progress=console().progress
         )
-        outcome.console.document.update(destination=target, shape=list(made.shape))
-        outcome.console.say(f"{target}: {made!r}")
+        outcome.console.document.update(destination=target, shape=list(prediction.shape))
+        outcome.console.say(f"{target}: {prediction!r}")
     outcome.exit()

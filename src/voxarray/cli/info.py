@@ -87,7 +87,7 @@ def describe(source: Source) -> str:
         "to archive": f"{format_bytes(projected_peak(source))} of memory",
     }
     if source.history:
-        rows["history"] = ", ".join(str(one.get("operation", "?")) for one in source.history)
+        rows["history"] = ", ".join(str(step.get("operation", "?")) for step in source.history)
     width = max(map(len, rows))
     lines = [f"  {name:<{width}}  {value}" for name, value in rows.items()]
     return "\n".join([str(source.path), *lines])
@@ -109,10 +109,10 @@ def facts(source: Source) -> dict[str, Any]:
         "block": list(source.chunks),
         "chunk": None if layout is None else list(layout),
         "codec": _codec(source) or None,
-        "labels": {str(one.value): one.name for one in source.label_table},
+        "labels": {str(item.value): item.name for item in source.label_table},
         "label_maps": _label_maps(source),
         "metadata": dict(source.metadata),
-        "history": [dict(one) for one in source.history],
+        "history": [dict(item) for item in source.history],
         "bytes_on_disk": source.bytes_on_disk,
         "tensor_bytes": int(np.prod(source.shape, dtype=object))
         * tensor_dtype(source.dtype).itemsize,
@@ -133,7 +133,7 @@ def _archived(source: Source) -> dict[str, str]:
     rows = {"chunk": f"{layout}, decoded as one piece", "codec": _codec(source)}
     labels = source.label_table
     if labels:
-        rows["labels"] = ", ".join(f"{one.value} {one.name}".rstrip() for one in labels)
+        rows["labels"] = ", ".join(f"{label.value} {label.name}".rstrip() for label in labels)
     if names := _label_maps(source):
         rows["label maps"] = ", ".join(names)
     return rows
@@ -171,8 +171,8 @@ def limits_of_process() -> dict[str, int]:
 
 def describe_limits() -> str:
     """What limits this process, a line each, and what follows from it."""
-    memories = [(format_bytes(one.value), one.origin) for one in limits.memory_limits()]
-    processors = [(str(one.value), one.origin) for one in limits.core_limits()]
+    memories = [(format_bytes(limit.value), limit.origin) for limit in limits.memory_limits()]
+    processors = [(str(limit.value), limit.origin) for limit in limits.core_limits()]
     results = [
         ("memory", format_bytes(memory.limit()), limits.memory().origin),
         ("budget", format_bytes(memory.budget()), "what one operation may use"),

@@ -68,10 +68,10 @@ def queue(
     Raises:
         FormatError: A URL in it holds a secret (``SECRET_IN_URL``).
     """
-    for word in work:
-        if carries_secret(word):
+    for item in work:
+        if carries_secret(item):
             raise FormatError(
-                f"{Address.parse(word).shown} holds a password or signature, and a script is read "
+                f"{Address.parse(item).shown} holds a password or signature, and a script is read "
                 "by others: put such URLs into a list (.txt) that you alone can read",
                 code="SECRET_IN_URL",
             )
@@ -97,9 +97,9 @@ def repeated(arguments: dict[str, Any]) -> list[str]:
         elif isinstance(value, list):  # of levels
             words += [flag, ",".join(map(str, value))]
         elif isinstance(value, tuple):
-            for one in value:
-                pair = isinstance(one, tuple)
-                text = (f"{one[0]}={one[1]}" if one[0] else one[1]) if pair else one
+            for item in value:
+                pair = isinstance(item, tuple)
+                text = (f"{item[0]}={item[1]}" if item[0] else item[1]) if pair else item
                 words += [flag, text]
         elif value not in (None, False):
             words += [flag, str(value)]

@@ -45,7 +45,7 @@ def command(
     """
     same = repeated(arguments)
     options, choice = choices.cohort_options(arguments), choices.choice(arguments)
-    named = choices.expanded(sources)
+    expanded = choices.expanded(sources)
     talk = console()
     refuse_contradictions(jobs, submit)
     if submit and dry_run:
@@ -55,13 +55,13 @@ def command(
     folder = target.require_cohort("plan")
     with watching(talk.progress) as watcher:
         census = Census()
-        found = discover_inputs(named, folder.root, choice, options, census)
-        plan = make_plan(found, named, folder.root, options, watcher, write=not dry_run)
+        inputs = discover_inputs(expanded, folder.root, choice, options, census)
+        plan = make_plan(inputs, expanded, folder.root, options, watcher, write=not dry_run)
     warn_of_additions(plan, folder)
     warn_of_absent_labels(plan, folder)
     if jobs is not None:
-        places = [one if is_url(one) else os.path.abspath(one) for one in named]
-        work = ["convert", *places, folder.root, *same]
+        locations = [source if is_url(source) else os.path.abspath(source) for source in expanded]
+        work = ["convert", *locations, folder.root, *same]
         queue(plan, work, folder, jobs, submitting=submit, written=not dry_run)
         return
     if dry_run or talk.verbose:

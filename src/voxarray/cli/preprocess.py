@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from voxarray.cli import options as choices
-from voxarray.cli.cohort_run import tell
+from voxarray.cli.cohort_run import run_and_report
 from voxarray.cli.console import console, how_it_speaks
-from voxarray.cli.destinations import Destination, given
+from voxarray.cli.destinations import Destination, flags_given
 from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, repeated
 from voxarray.cli.outcome import told_when_stopped
 from voxarray.cohort.cohort import Cohort
@@ -78,33 +78,37 @@ def command(
     import dask.config
 
     refuse_contradictions(jobs, submit)
-    if jobs is not None and (unused := given(_OF_WORKERS)):
+    if jobs is not None and (unused := flags_given(_OF_WORKERS)):
         raise click.UsageError(
             f"{', '.join(unused)} would have no effect on a job array: leave out "
             f"{', '.join(unused)} or --slurm"
         )
     folder = Destination.of(destination).require_cohort("preprocess")
-    (named,) = choices.expanded([cohort])
+    (path,) = choices.expanded([cohort])
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         pipeline = _pipeline(os.path.expanduser(file))
-        mapped = _queried(Cohort(named), query).map(pipeline)
-        own = {name: arguments[name] for name in ("levels", "chunk", "codec", "zipped")}
-        options = ArchiveOptions(**own)
+        mapped = _queried(Cohort(path), query).map(pipeline)
+        archive_options = {name: arguments[name] for name in ("levels", "chunk", "codec", "zipped")}
+        options = ArchiveOptions(**archive_options)
         if jobs is not None:
             with watching(console().progress) as watcher:
                 plan = mapped.freeze(folder, options, watcher, mixed=mixed)
-            kept = folder.pipeline
-            if is_url(kept):  # jobs read it from beside their logs
+            pipeline_path = folder.pipeline
+            if is_url(pipeline_path):  # jobs read it from beside their logs
                 make_folder(folder.logs)
-                kept = os.path.join(folder.logs, "pipeline.yaml")
-                pipeline.to_yaml(kept)
-            same_options = repeated({**own, "pipeline": kept, "query": query, "memory": memory})
+                pipeline_path = os.path.join(folder.logs, "pipeline.yaml")
+                pipeline.to_yaml(pipeline_path)
+            same_options = repeated(
+                {**archive_options, "pipeline": pipeline_path, "query": query, "memory": memory}
+            )
             work = ["preprocess", mapped.cohort.path, folder.root, *same_options]
             queue(plan, work, folder, jobs, submitting=submit)
             return
         run = choices.execution(arguments)
-        tell(folder, lambda watcher: mapped.make(folder.root, options, run, watcher, mixed=mixed))
+        run_and_report(
+            folder, lambda watcher: mapped.make(folder.root, options, run, watcher, mixed=mixed)
+        )
 
 
 def _queried(cohort: Cohort, query: str | None) -> Cohort:
@@ -117,17 +121,17 @@ def _queried(cohort: Cohort, query: str | None) -> Cohort:
     if query is None:
         return cohort
     try:
-        found = cohort.query(query)
+        subset = cohort.query(query)
     except FormatError as error:
         raise click.UsageError(str(error)) from None
-    if not len(found):
+    if not len(subset):
         raise MissingFileError(
             f"nothing to do: none of the {len(cohort)} subjects of {cohort.path} matches the query "
             f"{query!r}; voxarray catalogue {cohort.path} --query shows what a query chooses",
             code="NOTHING_FOUND",
             path=cohort.path,
         )
-    return found
+    return subset
 
 
 def _pipeline(file: str) -> Compose:

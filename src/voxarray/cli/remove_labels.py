@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from voxarray.archive.layers import remove_layer
-from voxarray.cli.add_labels import told
+from voxarray.cli.add_labels import say_labels
 from voxarray.cli.console import how_it_speaks
 from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.outcome import Outcome
@@ -33,7 +33,7 @@ def command(archive: str, name: str) -> None:
         _remove_everywhere(Cohort(archive), name)
     opened = Archive(archive)
     opened.remove_labels(name)
-    told(opened, f"removed {name}")
+    say_labels(opened, f"removed {name}")
 
 
 def _remove_everywhere(cohort: Cohort, name: str) -> NoReturn:
@@ -63,7 +63,11 @@ def _archives_with(cohort: Cohort, name: str) -> list[str]:
     paths = list(CohortLayout.of(cohort.path).archives())
     entries = entries_at(paths)
     rows = zip(cohort.table["archive"], cohort.table["labels"], strict=True)
-    listed = {os.path.basename(one) for one, labels in rows if name in labels and one == one}
+    listed = {
+        os.path.basename(archive)
+        for archive, labels in rows
+        if name in labels and archive == archive
+    }
     return [
         path
         for path, entry in ((path, entries[os.path.basename(path)]) for path in paths)

@@ -19,12 +19,14 @@ class _Sources(click.Argument):
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
         """As click has it, but say what is missing."""
-        before, given = opts.get("sources"), opts.get("destination")
-        is_alone = isinstance(given, str) and not (isinstance(before, tuple) and before)
+        before, destination = opts.get("sources"), opts.get("destination")
+        is_alone = isinstance(destination, str) and not (isinstance(before, tuple) and before)
         if is_alone and not ctx.resilient_parsing:
-            (missing,) = (one for one in ctx.command.params if one.name == "destination")
+            (missing,) = (
+                parameter for parameter in ctx.command.params if parameter.name == "destination"
+            )
             raise click.MissingParameter(
-                f"{given!r} is taken as SOURCES: give DESTINATION after it", ctx, missing
+                f"{destination!r} is taken as SOURCES: give DESTINATION after it", ctx, missing
             )
         return super().handle_parse_result(ctx, opts, args)
 

@@ -38,23 +38,23 @@ def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> No
     PATHS are archives, cohorts, and folders that contain either at any depth. In a cohort, every
     planned archive must exist, and the catalogue must list it, too.
     """
-    named = tuple(options.expanded(paths))
-    for path in named:
+    expanded = tuple(options.expanded(paths))
+    for path in expanded:
         require_archive(path)
     began = time.perf_counter()
-    found = holdings(named)
-    report = _Report(Outcome(), is_long=found.count > _SHOWN)
+    archives = holdings(expanded)
+    report = _Report(Outcome(), is_long=archives.count > _SHOWN)
     inputs = options.expanded(sources)
     if inputs:
         try:
-            require_comparable(found, inputs)
+            require_comparable(archives, inputs)
         except FormatError as error:
             raise click.UsageError(error.message) from None
-    with reporting_each(report.outcome.console.progress, found.count) as begin:
+    with reporting_each(report.outcome.console.progress, archives.count) as begin:
         if inputs:
-            verdicts = verify_against(found, inputs, quick=quick, begin=begin)
+            verdicts = verify_against(archives, inputs, quick=quick, begin=begin)
         else:
-            verdicts = verify_below(named, quick=quick, begin=begin)
+            verdicts = verify_below(expanded, quick=quick, begin=begin)
         for verdict in verdicts:
             report.add(verdict)
     report.end(time.perf_counter() - began)
@@ -81,14 +81,14 @@ class _Report:
         )
         if problems:
             self.outcome.failed.append(verdict.name)
-            talk.complain(f"{verdict.name}: {_told(problems)}")
+            talk.complain(f"{verdict.name}: {_problems_text(problems)}")
             return
         self.outcome.done.append(verdict.name)
         self.files, self.bytes = self.files + verdict.files, self.bytes + verdict.bytes
         self.notes.update(verdict.notes)
         size = f" ({_files(verdict.files)}, {format_bytes(verdict.bytes)})"
-        held = size if verdict.files else ""
-        (talk.detail if self.is_long else talk.say)(f"{verdict.name}: OK{held}")
+        suffix = size if verdict.files else ""
+        (talk.detail if self.is_long else talk.say)(f"{verdict.name}: OK{suffix}")
 
     def end(self, seconds: float) -> NoReturn:
         talk, good, bad = self.outcome.console, self.outcome.done, self.outcome.failed
@@ -109,7 +109,7 @@ class _Report:
         self.outcome.exit(nothing="nothing to verify: there is no archive there; check the path")
 
 
-def _told(problems: list[Problem]) -> str:
+def _problems_text(problems: list[Problem]) -> str:
     lines = [f"{problem.code}: {problem.where}: {problem.message}" for problem in problems]
     # Not all are damage: an archive may be missing, outdated, or another than its source.
     wrong = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
