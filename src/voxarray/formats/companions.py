@@ -22,15 +22,15 @@ def companion_file(path: str, suffix: str, others: tuple[str, ...]) -> FileIdent
     Raises:
         MissingFileError: There is none.
     """
-    stem, own = path[: -len(suffix)], path[-len(suffix) :]
+    stem, ending = path[: -len(suffix)], path[-len(suffix) :]
     for other in others:
         _, first, *compression = other.split(".")
         mixed = ".".join(["", first.upper(), *compression])
-        for name in (mixed, other.upper(), other) if own.isupper() else (other, mixed):
+        for name in (mixed, other.upper(), other) if ending.isupper() else (other, mixed):
             if os.path.isfile(stem + name):
                 return FileIdentity.of(stem + name)
-    wanted = os.path.basename(stem) + "".join(others[:1])
+    expected = os.path.basename(stem) + "".join(others[:1])
     raise MissingFileError(
-        f"{path} is one file of a pair: there is no {wanted} beside it; copy it there",
+        f"{path} is one file of a pair: there is no {expected} beside it; copy it there",
         path=path,
     )

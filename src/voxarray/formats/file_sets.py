@@ -23,35 +23,35 @@ def files_of(path: str) -> list[str]:
     Args:
         path: A local file.
     """
-    known = format_of(path)
-    if known is None:
+    file_format = format_of(path)
+    if file_format is None:
         return [path]
-    if known.identity == "stem":
-        return _of_stem(path, longest_suffix(path, known.suffixes))
-    if known.identity == "set":
+    if file_format.identity == "stem":
+        return _of_stem(path, longest_suffix(path, file_format.suffixes))
+    if file_format.identity == "set":
         from voxarray.formats.tiff.ome_xml import files_of_set
 
         return sorted(files_of_set(path))
-    if known.data_file is not None:
-        data = _detached(path, known.data_file)
+    if file_format.data_file is not None:
+        data = _detached(path, file_format.data_file)
         return sorted([path] if data is None else [path, data])
     return [path]
 
 
 def belongs_to_another(path: str) -> bool:
     """Whether the image that a file is part of is found by another file beside it."""
-    known = format_of(path)
-    if known is None:
+    file_format = format_of(path)
+    if file_format is None:
         return False
-    if known.identity == "set":
+    if file_format.identity == "set":
         from voxarray.formats.tiff.ome_xml import part_of_another
 
         return part_of_another(path)
-    if not known.companions:
+    if not file_format.companions:
         return False
-    suffix = longest_suffix(path, known.suffixes)
+    suffix = longest_suffix(path, file_format.suffixes)
     try:
-        companion_file(path, suffix, dict(known.companions).get(suffix, ()))
+        companion_file(path, suffix, dict(file_format.companions).get(suffix, ()))
     except MissingFileError:
         return False
     return True

@@ -9,7 +9,7 @@ _PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".ra
 
 def unpacking_hint(path: str) -> str | None:
     """What to do with a packed file that no format reads; None if it is none, by its name."""
-    suffix = next((one for one in _PACKED if path.lower().endswith(one)), None)
+    suffix = next((ending for ending in _PACKED if path.lower().endswith(ending)), None)
     if suffix is None:
         return None
     if suffix == ".zip" and _holds_zarr(path):

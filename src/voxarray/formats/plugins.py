@@ -15,17 +15,17 @@ SOURCES_GROUP = "voxarray.sources"
 """Entry points of release 0.1: a suffix without its dot, and a callable that opens a path."""
 
 
-def added_formats(taken: Iterable[str]) -> list[Format]:
+def added_formats(reserved: Iterable[str]) -> list[Format]:
     """Formats of installed packages, in the order of their names.
 
     Args:
-        taken: Suffixes of the formats that come with voxarray.
+        reserved: Suffixes of the formats that come with voxarray.
 
     Warns:
         VoxarrayWarning: An entry cannot be loaded or is no `Format` (``BAD_FORMAT_ENTRY``), or a
             suffix of it is taken (``DUPLICATE_FORMAT``). It is left out, the others are not.
     """
-    owners = dict.fromkeys(taken, "voxarray")
+    owners = dict.fromkeys(reserved, "voxarray")
     formats = []
     for entry, record in _records():
         clash = [suffix for suffix in record.suffixes if suffix in owners]
@@ -53,16 +53,16 @@ def _records() -> Iterator[tuple[Any, Format]]:
         except Exception as error:  # whatever a package does when it is imported
             warn_by_code(
                 "BAD_FORMAT_ENTRY",
-                f"{_named(entry)} cannot be loaded ({error!r}): it is ignored; mend or uninstall "
-                "its package",
+                f"{_description(entry)} cannot be loaded ({error!r}): it is ignored; mend or "
+                "uninstall its package",
             )
             continue
         if not isinstance(record, Format):
             kind = type(record).__name__
             warn_by_code(
                 "BAD_FORMAT_ENTRY",
-                f"{_named(entry)} is a {kind}, not a Format: it is ignored; mend or uninstall its "
-                "package",
+                f"{_description(entry)} is a {kind}, not a Format: it is ignored; mend or "
+                "uninstall its package",
             )
             continue
         yield entry, record
@@ -74,5 +74,5 @@ def _sorted(entries: Iterable[Any]) -> list[Any]:
     return sorted(entries, key=lambda entry: (entry.name, entry.value))
 
 
-def _named(entry: Any) -> str:
+def _description(entry: Any) -> str:
     return f"the entry point {entry.name!r} of {GROUP} ({entry.value})"

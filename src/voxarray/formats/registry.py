@@ -76,10 +76,10 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         source: Source = opener(text)
         return source
     except FormatError as error:
-        told = explained(error, text) if os.path.isfile(text) else error
-        if told is error:
+        detailed = explained(error, text) if os.path.isfile(text) else error
+        if detailed is error:
             raise
-        raise told from error
+        raise detailed from error
     except VoxarrayError:
         raise
     except OSError as error:
@@ -124,16 +124,16 @@ def _opener(path: str) -> Opener:
         return load(_ZARR)
     if not stat.S_ISREG(mode):
         FileIdentity.of(path)  # says what it is
-    known = BY_SUFFIX.get(suffix)
-    if known is not None and known.open is not None:
-        return load(known.open)
+    file_format = BY_SUFFIX.get(suffix)
+    if file_format is not None and file_format.open is not None:
+        return load(file_format.open)
     if is_dicom(path):  # whose names may be anything
         return load(_DICOM)
     known_format = format_of(path)
     if known_format is None:
-        told = unpacking_hint(path) or f"known are {', '.join(known_suffixes())}"
+        hint = unpacking_hint(path) or f"known are {', '.join(known_suffixes())}"
         raise UnsupportedError(
-            f"nothing reads files that end in {suffix!r} ({path}): {told}",
+            f"nothing reads files that end in {suffix!r} ({path}): {hint}",
             code="UNKNOWN_SUFFIX",
             path=path,
         )
@@ -158,9 +158,9 @@ def is_image_folder(path: str | os.PathLike[str]) -> bool:
     return names_archive(path) or (os.path.isdir(path) and is_zarr_folder(os.fspath(path)))
 
 
-def load(place: str) -> Callable[..., Any]:
+def load(reference: str) -> Callable[..., Any]:
     """The function that is named as ``"module:function"``."""
-    module, name = place.split(":")
+    module, name = reference.split(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
 
@@ -188,23 +188,23 @@ def writable_format(path: str | os.PathLike[str]) -> Format | None:
 
 def known_suffixes() -> list[str]:
     """Suffixes of files and archives that can be opened, sorted."""
-    return sorted(s for one in all_formats() if one.open for s in one.suffixes)
+    return sorted(s for record in all_formats() if record.open for s in record.suffixes)
 
 
 def written_suffixes() -> list[str]:
     """Suffixes that can be written, format by format."""
-    return [suffix for one in all_formats() for suffix in one.written]
+    return [suffix for record in all_formats() for suffix in record.written]
 
 
 def searched_suffixes(formats: Iterable[Format] | None = None) -> set[str]:
     """Suffixes of the files that are images when a folder is searched, of all formats or some."""
     some = all_formats() if formats is None else formats
-    return {s for one in some if one.open and one.in_folders for s in one.suffixes}
+    return {s for record in some if record.open and record.in_folders for s in record.suffixes}
 
 
 def detached_suffixes() -> tuple[str, ...]:
     """Suffixes of headers whose voxels are in another file, of the formats that come with us."""
-    return tuple(suffix for one in FORMATS for suffix in one.detached)
+    return tuple(suffix for record in FORMATS for suffix in record.detached)
 
 
 def names_archive(path: str | os.PathLike[str]) -> bool:
@@ -220,16 +220,16 @@ def _added() -> list[Format]:
     return added_formats(BY_SUFFIX)
 
 
-def _suffixes(one: Format) -> tuple[str, ...]:
-    return one.suffixes if one.open else ()
+def _suffixes(record: Format) -> tuple[str, ...]:
+    return record.suffixes if record.open else ()
 
 
-def _written(one: Format) -> tuple[str, ...]:
-    return one.written
+def _written(record: Format) -> tuple[str, ...]:
+    return record.written
 
 
 def _by_ending(suffixes: Callable[[Format], tuple[str, ...]]) -> Mapping[str, Format]:
-    return {suffix: one for one in reversed(FORMATS) for suffix in suffixes(one)}
+    return {suffix: record for record in reversed(FORMATS) for suffix in suffixes(record)}
 
 
 _OPENED = _by_ending(_suffixes)
@@ -242,9 +242,9 @@ def _of_table(path: str | os.PathLike[str], table: Mapping[str, Format]) -> Form
     name = _name_of(path)
     dot = name.find(".", 1)  # a name that is a suffix and nothing else has none
     while dot >= 0:
-        known = table.get(name[dot:])
-        if known is not None:
-            return known
+        record = table.get(name[dot:])
+        if record is not None:
+            return record
         dot = name.find(".", dot + 1)
     return None
 
@@ -255,7 +255,7 @@ def _fitting(
     suffixes: Callable[[Format], tuple[str, ...]],
 ) -> Format | None:
     name = _name_of(path)  # once: a folder has thousands of names, and the table has twenty rows
-    fitting = [(len(s), one) for one in formats if (s := _longest(name, suffixes(one)))]
+    fitting = [(len(s), record) for record in formats if (s := _longest(name, suffixes(record)))]
     return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
 

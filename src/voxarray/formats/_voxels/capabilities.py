@@ -27,11 +27,11 @@ def supported_dtype(source: Source, names: Iterable[str], kind: str) -> np.dtype
     Raises:
         UnsupportedError: It has no such type (``UNSUPPORTED_DTYPE``).
     """
-    known = [np.dtype(name) for name in names]
+    supported = [np.dtype(name) for name in names]
     dtype = np.dtype(np.uint8) if source.dtype == np.bool_ else source.dtype
-    if dtype not in known:
+    if dtype not in supported:
         raise UnsupportedError(
-            f"{kind} cannot hold {dtype.name} voxels, only {', '.join(d.name for d in known)}: "
+            f"{kind} cannot hold {dtype.name} voxels, only {', '.join(d.name for d in supported)}: "
             "convert them first, for instance to float32",
             code="UNSUPPORTED_DTYPE",
         )
@@ -98,9 +98,9 @@ def remark_lost_time(source: Source, kind: str) -> None:
             ".ome.zarr to keep it")  # fmt: skip
 
 
-def remark_lost_geometry(source: Source, held: NDArray[np.float64], kind: str) -> None:
-    """Warn where the image does not lie where the format says, which ``held`` (4, 4; LPS) is."""
-    if not np.allclose(lps_from_ras(source.affine), held, rtol=1e-6, atol=1e-6):
+def remark_lost_geometry(source: Source, stored_affine: NDArray[np.float64], kind: str) -> None:
+    """Warn where the affine that a format stores (4, 4; LPS) is not that of the image."""
+    if not np.allclose(lps_from_ras(source.affine), stored_affine, rtol=1e-6, atol=1e-6):
         warn(
             f"GEOMETRY_LOST: {kind} cannot store where the image is in the patient. Save as "
             ".nii.gz or .ome.zarr to keep it"

@@ -49,10 +49,10 @@ def slabs_of(shape: Shape4, itemsize: int) -> Slabs:
 
 def reading_bytes(slabs: Slabs, itemsize: int, working: int = WORKING_BYTES) -> int:
     """What reading a part costs beside its result: blocks that stay in the cache, and decoding."""
-    slab, whole = (math.prod(sizes) * itemsize for sizes in (slabs.step, slabs.shape))
-    if slab == whole:
-        return whole + working
-    return min(whole, cache_limit()) + slab + 2 * working
+    slab, total = (math.prod(sizes) * itemsize for sizes in (slabs.step, slabs.shape))
+    if slab == total:
+        return total + working
+    return min(total, cache_limit()) + slab + 2 * working
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -111,7 +111,7 @@ class CompressedFile(FileArray):
     def _scaled(self, box: Box) -> NDArray:
         shape = tuple(len(r) for r in box)
         # All of it goes straight to its place: kept as well, it would be in memory twice.
-        if shape != self.stored.disk_shape or self._key(self._whole) in BLOCKS:
+        if shape != self.stored.disk_shape or self._key(self._full_slab) in BLOCKS:
             return super()._scaled(box)
         voxels = np.empty(shape, self.dtype)
         with FileStream(
@@ -128,7 +128,7 @@ class CompressedFile(FileArray):
                 copy_from_slab(block, slab, box, out)
 
     @property
-    def _whole(self) -> Slab:
+    def _full_slab(self) -> Slab:
         a, b, c, d = (range(size) for size in self.stored.disk_shape)
         return a, b, c, d
 
@@ -139,7 +139,7 @@ class CompressedFile(FileArray):
         """Voxels of a slab as they are stored, in native byte order; read-only."""
         block = np.empty([len(part) for part in slab], self.stored.native)
         with self.opened() as fd:
-            if slab == self._whole:
+            if slab == self._full_slab:
                 feed = self._feed(fd)
                 feed.read_exactly(as_bytes(block))
                 feed.finish()

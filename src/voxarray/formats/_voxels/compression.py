@@ -194,8 +194,8 @@ class _Stream:
         try:
             return bytes(self._engine.decompress(data, max_length))
         except self._error as error:
-            said = str(error).lower()
-            if "memory" in said or "window" in said:
+            message = str(error).lower()
+            if "memory" in message or "window" in message:
                 raise UnsupportedError(
                     f"the file was compressed with a dictionary or window that needs more memory "
                     f"than is allowed ({error}): compress it again with less, such as xz -9 or "

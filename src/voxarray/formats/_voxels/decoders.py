@@ -96,8 +96,8 @@ class Hexadecimal:
 def _words(fd: int, start: int) -> Iterator[list[bytes]]:
     """Words of a text from a position on, some thousands at a time."""
     rest = b""
-    for piece in _file_pieces(fd, start):
-        *words, rest = re.split(rb"\s+", rest + piece)
+    for block in _file_pieces(fd, start):
+        *words, rest = re.split(rb"\s+", rest + block)
         if len(rest) > _LONGEST_NUMBER:
             raise FormatError(
                 "the header says that voxels are written as text, but they are not: repair the "

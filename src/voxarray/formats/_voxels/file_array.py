@@ -228,7 +228,10 @@ class FileArray(Source):
     @property
     def _beside(self) -> tuple[FileIdentity, ...]:
         """Files that are read besides the one of the voxels."""
-        return (*(one for one in (self.header, self.placing) if one is not None), *self.parts)
+        return (
+            *(identity for identity in (self.header, self.placing) if identity is not None),
+            *self.parts,
+        )
 
     @property
     @abstractmethod

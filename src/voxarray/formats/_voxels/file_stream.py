@@ -104,10 +104,10 @@ class FileStream(VoxelStream):
         self._check_open()
         native = self._stored.newbyteorder("=")
         with self._identity.blamed():
-            held = take(math.prod(shape) * native.itemsize)
-        if held is None:
+            buffer = take(math.prod(shape) * native.itemsize)
+        if buffer is None:
             return None
-        voxels = np.frombuffer(held, native).reshape(shape)
+        voxels = np.frombuffer(buffer, native).reshape(shape)
         make_native(voxels, self._stored)
         self._identity.check(self._fd)
         return voxels
@@ -147,8 +147,8 @@ class FileStream(VoxelStream):
             self._fd = -1
 
     def _check_beside(self) -> None:
-        for one in self._beside:
-            os.close(one.open())
+        for identity in self._beside:
+            os.close(identity.open())
 
     def _check_open(self) -> None:
         if self._fd < 0:

@@ -69,21 +69,21 @@ def feed_of(decoder: StreamDecoder, fd: int, stored: StoredVoxels, at_once: int)
         at_once: What `bytes_at_once` has said.
     """
     if at_once and isinstance(decoder, Deflated):
-        held = _AtOnce(decoder, fd, stored.offset + stored.nbytes, at_once)
-        return _VoxelsAtOnce(held, stored, decoder.trailer)
+        decoded = _AtOnce(decoder, fd, stored.offset + stored.nbytes, at_once)
+        return _VoxelsAtOnce(decoded, stored, decoder.trailer)
     return VoxelFeed(decoder.feed(fd), stored, decoder.trailer)
 
 
 class _VoxelsAtOnce(VoxelFeed):
     """The bytes of voxels, which can be had where they are instead of being copied."""
 
-    def __init__(self, held: _AtOnce, stored: StoredVoxels, trailer: int | None) -> None:
-        super().__init__(held, stored, trailer)
-        self._held = held
+    def __init__(self, decoded: _AtOnce, stored: StoredVoxels, trailer: int | None) -> None:
+        super().__init__(decoded, stored, trailer)
+        self._at_once = decoded
 
     def take(self, size: int) -> memoryview | None:
         self._skip()
-        piece = self._held.take(size)
+        piece = self._at_once.take(size)
         self._done += 0 if piece is None else size
         return piece
 
@@ -91,9 +91,9 @@ class _VoxelsAtOnce(VoxelFeed):
 class _AtOnce:
     """Decoded bytes, all made at the first question."""
 
-    def __init__(self, decoder: Deflated, fd: int, decoded: int, most: int) -> None:
+    def __init__(self, decoder: Deflated, fd: int, decoded: int, limit: int) -> None:
         self._decoder, self._fd = decoder, fd
-        self._decoded, self._most = decoded, most
+        self._decoded, self._limit = decoded, limit
         self._position = 0
         self._rest = memoryview(b"")
         self._stream: ByteFeed | None = None
@@ -121,35 +121,35 @@ class _AtOnce:
 
     def _begin(self) -> None:
         self._is_begun = True
-        made = _whole(self._fd, self._decoder.start, self._decoded, self._most)
-        if made is None:
+        data = _decode_member(self._fd, self._decoder.start, self._decoded, self._limit)
+        if data is None:
             self._stream = self._decoder.feed(self._fd)
         else:
-            self._rest = memoryview(made)
+            self._rest = memoryview(data)
 
 
-def _whole(fd: int, start: int, decoded: int, most: int) -> bytearray | None:
+def _decode_member(fd: int, start: int, decoded: int, limit: int) -> bytearray | None:
     """What a file decodes to, if it is one member of so many bytes and nothing else."""
     library = _library()
     size = os.fstat(fd).st_size - start
-    if library is None or size <= _TRAILER or size + decoded > most:
+    if library is None or size <= _TRAILER or size + decoded > limit:
         return None
     data = portable.pread(fd, size, start)
     length = decoded.to_bytes(4, "little")
     if len(data) != size or not data.startswith(MAGIC) or data[-4:] != length:
         return None
     try:
-        made: bytearray = library.gzip_decompress(data, decoded)  # compares CRC-32 and length
+        result: bytearray = library.gzip_decompress(data, decoded)  # compares CRC-32 and length
     except library.DeflateError:
         return None
-    if len(made) != decoded:
+    if len(result) != decoded:
         return None
     # It does not say where the member ended. Its trailer stands there, and stands only at the end
     # of the file: so it ended there, and no other member and no garbage follows.
-    trailer = isal_zlib.crc32(made).to_bytes(4, "little") + length
+    trailer = isal_zlib.crc32(result).to_bytes(4, "little") + length
     # Looked for backwards, which takes half the time.
     is_one = data.endswith(trailer) and data.rfind(trailer, 0, size - 1) < 0
-    return made if is_one else None
+    return result if is_one else None
 
 
 @lru_cache(maxsize=1)

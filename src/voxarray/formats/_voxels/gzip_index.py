@@ -31,24 +31,24 @@ class Inflater:
     """A decoder of a gzip file that can be copied wherever it stands.
 
     Attributes:
-        taken: Bytes of the file that were read.
+        position: Bytes of the file that were read.
         rest: Those of them that are not yet decoded.
         engine: State within a gzip member, None between members.
-        begun: Whether the first member has begun.
+        is_begun: Whether the first member has begun.
         wbits: 31 for gzip, 15 for a zlib stream (RFC 1950), after which nothing is read.
     """
 
-    taken: int = 0
+    position: int = 0
     rest: bytes = b""
     engine: Any = None
     wbits: int = _GZIP
-    begun: bool = False
+    is_begun: bool = False
 
     def copy(self) -> Inflater:
         """An independent decoder at the same place."""
         # zlib can copy its state, which ISA-L, the faster of the two, cannot.
         engine = None if self.engine is None else self.engine.copy()
-        return Inflater(self.taken, self.rest, engine, self.wbits, self.begun)
+        return Inflater(self.position, self.rest, engine, self.wbits, self.is_begun)
 
     def read(self, fd: int, count: int) -> bytes:
         """Decode up to ``count`` bytes; none only at the end of the file.
@@ -58,33 +58,33 @@ class Inflater:
         """
         with named_errors():
             while self.engine is not None or self._begin_member(fd):
-                given = self.rest or self._take(fd)
-                data: bytes = self.engine.decompress(given, count)
+                compressed = self.rest or self._take(fd)
+                data: bytes = self.engine.decompress(compressed, count)
                 self.rest = self.engine.unconsumed_tail
                 if self.engine.eof:  # the trailer was right, or zlib would have said so
                     self.rest, self.engine = self.engine.unused_data, None
-                elif not given and not data:
+                elif not compressed and not data:
                     raise EOFError
                 if data:
                     return data
         return b""
 
     def _take(self, fd: int) -> bytes:
-        data = portable.pread(fd, _INPUT, self.taken)
-        self.taken += len(data)
+        data = portable.pread(fd, _INPUT, self.position)
+        self.position += len(data)
         return data
 
     def _begin_member(self, fd: int) -> bool:
         """Go to the next member, over zeros that pad the file; False at its end."""
-        if self.wbits != _GZIP and self.begun:
+        if self.wbits != _GZIP and self.is_begun:
             return False
         self.rest = self.rest.lstrip(b"\0")
-        while self.begun and not self.rest:
+        while self.is_begun and not self.rest:
             padded = self._take(fd)
             if not padded:
                 return False
             self.rest = padded.lstrip(b"\0")
-        self.engine, self.begun = zlib.decompressobj(self.wbits), True
+        self.engine, self.is_begun = zlib.decompressobj(self.wbits), True
         return True
 
 
@@ -145,10 +145,10 @@ class SeekIndex:
                 crc = isal_zlib.crc32(data, crc)
             points.append(EntryPoint(entry, crc))
         # To the end: the CRC of the stream is behind its last byte.
-        left = 0
+        remaining = 0
         while data := decoder.read(fd, _OUTPUT):
-            left += len(data)
-            if most is not None and left > most:
+            remaining += len(data)
+            if most is not None and remaining > most:
                 raise bomb(bounds[-1] - bounds[0])
         return cls(tuple(bounds), tuple(points))
 

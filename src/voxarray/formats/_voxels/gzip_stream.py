@@ -140,24 +140,24 @@ def named_errors() -> Iterator[None]:
             "copy or download the file again"
         ) from None
     except _DECODER_ERRORS as error:
-        raise _named(str(error)) from None
+        raise _decoding_error(str(error)) from None
 
 
-def _named(said: str) -> FormatError:
-    if any(text in said for text in _CHECK_FAILED):
+def _decoding_error(message: str) -> FormatError:
+    if any(text in message for text in _CHECK_FAILED):
         return ChecksumError(
-            f"the decoded bytes differ from the bytes that were compressed ({said}): the file is "
-            "damaged, copy or download it again",
+            f"the decoded bytes differ from the bytes that were compressed ({message}): the file "
+            "is damaged, copy or download it again",
             code="BAD_CRC",
         )
-    if any(text in said for text in _NO_MEMBER):
+    if any(text in message for text in _NO_MEMBER):
         return FormatError(
-            f"something that is not gzip stands in or after the stream ({said}): cut it off, or "
+            f"something that is not gzip stands in or after the stream ({message}): cut it off, or "
             "copy the file again",
             code="TRAILING_GARBAGE",
         )
     return ChecksumError(
-        f"the compressed bytes are damaged, they cannot be decoded ({said}): copy or download the "
-        "file again",
+        f"the compressed bytes are damaged, they cannot be decoded ({message}): copy or download "
+        "the file again",
         code="BAD_GZIP",
     )

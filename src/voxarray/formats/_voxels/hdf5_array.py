@@ -66,8 +66,8 @@ class Hdf5File(FileArray):
         with self.opened(), opened_hdf5(self.identity.path) as file:
             dataset = file[self.dataset]
             # Axes that the file lacks have a size of 1 and run slowest.
-            taken = [slice(r.start, r.stop, r.step) for r in box[len(box) - dataset.ndim :]]
-            out[...] = np.asarray(dataset[tuple(taken)]).reshape(out.shape)
+            slices = [slice(r.start, r.stop, r.step) for r in box[len(box) - dataset.ndim :]]
+            out[...] = np.asarray(dataset[tuple(slices)]).reshape(out.shape)
 
 
 def dataset_dtype(dataset: Any) -> np.dtype:

@@ -119,14 +119,14 @@ def write_image(image: ItkImage, path: str, writer: str) -> None:
         OSError: The disk would not take so many bytes.
         UnsupportedError: ITK does not write it for another reason (``NOT_WRITTEN``).
     """
-    said = (_written_by_child if writer in _ENDING else _written_here)(image, path, writer)
-    if said is None:
+    failure = (_written_by_child if writer in _ENDING else _written_here)(image, path, writer)
+    if failure is None:
         return
     with suppress(FileNotFoundError):
         os.remove(path)  # what it takes up is free for the question
     require_room(path, image.voxels.nbytes + _BESIDE_VOXELS)
     raise UnsupportedError(
-        f"ITK cannot write this: {said}; save it as .nrrd or .nii instead", code="NOT_WRITTEN"
+        f"ITK cannot write this: {failure}; save it as .nrrd or .nii instead", code="NOT_WRITTEN"
     )
 
 
@@ -151,13 +151,13 @@ def require_room(path: str, size: int) -> None:
 def _written_here(image: ItkImage, path: str, writer: str) -> str | None:
     import SimpleITK
 
-    made = SimpleITK.GetImageFromArray(image.voxels, isVector=image.is_vector)
+    itk_image = SimpleITK.GetImageFromArray(image.voxels, isVector=image.is_vector)
     for name in ("Spacing", "Origin", "Direction"):
         values = getattr(image, name.lower())
         if values:
-            getattr(made, f"Set{name}")(values)
+            getattr(itk_image, f"Set{name}")(values)
     try:
-        SimpleITK.WriteImage(made, path, imageIO=writer)
+        SimpleITK.WriteImage(itk_image, path, imageIO=writer)
     except RuntimeError as error:
         return str(error).strip().splitlines()[-1]
     return None
@@ -173,7 +173,7 @@ def _written_by_child(image: ItkImage, path: str, writer: str) -> str | None:
         "path": os.path.abspath(path),
         "writer": writer,
     }
-    search = os.pathsep.join(one for one in sys.path if one)
+    search = os.pathsep.join(entry for entry in sys.path if entry)
     child = subprocess.Popen(  # noqa: S603  # this interpreter, with a program of ours
         [sys.executable, "-c", _CHILD],
         env={**os.environ, "PYTHONPATH": search},
@@ -190,13 +190,13 @@ def _written_by_child(image: ItkImage, path: str, writer: str) -> str | None:
                 child.stdin.write(as_bytes(image.voxels))
             with suppress(BrokenPipeError):
                 child.stdin.close()
-            said = child.stdout.read().decode(errors="replace").strip()
+            failure = child.stdout.read().decode(errors="replace").strip()
         except BaseException:
             child.kill()
             raise
     if child.returncode == 0:
         return None
-    return said or f"the process that writes it ended with the exit status {child.returncode}"
+    return failure or f"the process that writes it ended with the exit status {child.returncode}"
 
 
 def _described(image: ItkImage) -> ItkImage:

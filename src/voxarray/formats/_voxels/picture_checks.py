@@ -137,17 +137,17 @@ def require_whole_tiff(fd: int) -> tuple[int, int]:
         )
     order, first, count_bytes, entry_bytes, offset_bytes = layout
     size, segments = os.fstat(fd).st_size, 0
-    position, seen = int.from_bytes(start[first : first + offset_bytes], order), set[int]()
+    position, visited = int.from_bytes(start[first : first + offset_bytes], order), set[int]()
     while position:
-        if position in seen:
+        if position in visited:
             raise FormatError(
                 "the list of pages leads back to a page before: the file is damaged, export it "
                 "again",
                 code="BAD_HEADER",
             )
-        if len(seen) == _MOST_PAGES:
+        if len(visited) == _MOST_PAGES:
             raise FormatError(f"more than {_MOST_PAGES} pages: split the file", code="BAD_HEADER")
-        seen.add(position)
+        visited.add(position)
         count = int.from_bytes(_all_of(fd, count_bytes, position, size), order)
         # What has more entries is no picture, and only its end is of interest.
         read = count * entry_bytes if count <= _MOST_ENTRIES else 0
@@ -158,7 +158,7 @@ def require_whole_tiff(fd: int) -> tuple[int, int]:
             if int.from_bytes(entries[at : at + 2], order) in _OFFSETS:
                 stated = entries[at + 4 : at + entry_bytes - offset_bytes]
                 segments += min(size, int.from_bytes(stated, order))
-    return len(seen), segments
+    return len(visited), segments
 
 
 def first_description(path: str | os.PathLike[str]) -> str:
@@ -176,12 +176,12 @@ def first_description(path: str | os.PathLike[str]) -> str:
         if layout is None:
             return ""
         order, first, count_bytes, entry_bytes, offset_bytes = layout
-        place = int.from_bytes(start[first : first + offset_bytes], order)
-        count = int.from_bytes(_all_of(fd, count_bytes, place, status.st_size), order)
+        offset = int.from_bytes(start[first : first + offset_bytes], order)
+        count = int.from_bytes(_all_of(fd, count_bytes, offset, status.st_size), order)
         count = min(count, _MOST_ENTRIES)
-        entries = _all_of(fd, count * entry_bytes, place + count_bytes, status.st_size)
-        for one in range(0, len(entries), entry_bytes):
-            entry = entries[one : one + entry_bytes]
+        entries = _all_of(fd, count * entry_bytes, offset + count_bytes, status.st_size)
+        for at in range(0, len(entries), entry_bytes):
+            entry = entries[at : at + entry_bytes]
             if int.from_bytes(entry[:2], order) == _DESCRIPTION:
                 size = int.from_bytes(entry[4:-offset_bytes], order)
                 value = entry[-offset_bytes:]
@@ -204,15 +204,15 @@ def _all_of(fd: int, count: int, position: int, size: int) -> bytes:
 def _next_marker(fd: int, position: int) -> tuple[int, int] | None:
     """The next FF that is followed by neither 00 (a stuffed FF) nor FF: where it ends, its code."""
     last = b""
-    while piece := portable.pread(fd, _PIECE, position):
-        data = last + piece
+    while block := portable.pread(fd, _PIECE, position):
+        data = last + block
         start = position - len(last)
-        found = data.find(b"\xff")
-        while 0 <= found < len(data) - 1:
-            if data[found + 1] not in (0x00, 0xFF):
-                return start + found + 2, data[found + 1]
-            found = data.find(b"\xff", found + 1)
-        position += len(piece)
+        index = data.find(b"\xff")
+        while 0 <= index < len(data) - 1:
+            if data[index + 1] not in (0x00, 0xFF):
+                return start + index + 2, data[index + 1]
+            index = data.find(b"\xff", index + 1)
+        position += len(block)
         last = data[-1:] if data.endswith(b"\xff") else b""
     return None
 

@@ -48,8 +48,8 @@ class ScatteredSlices(FileArray):
             for volume, c in zip(out, box[0], strict=True):
                 for plane, z in zip(volume, box[1], strict=True):
                     start = self.stored.offset + self.numbers[c][z] * self._slice_bytes
-                    whole = RawVoxels(start, (height, width), self.stored.dtype)
-                    whole.read(fd, box[2:], plane)
+                    raw = RawVoxels(start, (height, width), self.stored.dtype)
+                    raw.read(fd, box[2:], plane)
 
 
 def slice_numbers(order: NDArray[np.intp], shape: Shape4) -> tuple[tuple[int, ...], ...]:

@@ -138,10 +138,10 @@ class VoxelFeed:
         Raises:
             FormatError: More follows than may (``BOMB``).
         """
-        scratch, left = memoryview(bytearray(_REST)), 0  # small: as a rule nothing is left
+        scratch, remaining = memoryview(bytearray(_REST)), 0  # small: as a rule nothing is left
         while count := self._feed.read_some(scratch):
-            left += count
-            if self._trailer is not None and left > self._trailer:
+            remaining += count
+            if self._trailer is not None and remaining > self._trailer:
                 raise bomb(self._stored.nbytes)
 
     def _skip(self) -> None:
@@ -264,7 +264,7 @@ class IncrementalFeed:
     def _next(self, count: int) -> bytes:
         while not self._decoder.eof or self._begin_next():
             data = self._take() if self._decoder.needs_input else b""
-            ended = self._decoder.needs_input and not data
+            at_end = self._decoder.needs_input and not data
             try:
                 piece = self._decoder.decompress(data, count)
             except VoxarrayError:  # some are ValueErrors, too
@@ -276,7 +276,7 @@ class IncrementalFeed:
                 ) from None
             if piece:
                 return piece
-            if ended and not self._decoder.eof:
+            if at_end and not self._decoder.eof:
                 raise TruncatedError(
                     "the compressed stream ends before its end mark: copy or download the file "
                     "again"
@@ -333,10 +333,10 @@ class RestartingIndex:
         scratch = memoryview(bytearray(_PIECE))
         _passed(feed, bounds[0], scratch)
         crcs = [_passed(feed, stop - start, scratch) for start, stop in itertools.pairwise(bounds)]
-        left = 0
+        remaining = 0
         while count := feed.read_some(scratch):
-            left += count
-            if decoder.trailer is not None and left > decoder.trailer:
+            remaining += count
+            if decoder.trailer is not None and remaining > decoder.trailer:
                 raise bomb(bounds[-1] - bounds[0])
         return cls(tuple(bounds), tuple(crcs), decoder)
 

@@ -56,13 +56,13 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
         )
         with nibabel_errors("AFNI"):  # one for each volume: only now their number is believable
             factors = facts.get_data_scaling()
-            said = np.size(facts.info.get("BRICK_FLOAT_FACS", ()))
+            number = np.size(facts.info.get("BRICK_FLOAT_FACS", ()))
         if factors is None:
             return base
-        if said != count:
+        if number != count:
             raise FormatError(
-                f"BRICK_FLOAT_FACS holds {said} factors for {count} sub-bricks: expected one each; "
-                "repair the header",
+                f"BRICK_FLOAT_FACS holds {number} factors for {count} sub-bricks: expected one "
+                "each; repair the header",
                 code="BAD_SCALE",
             )
         slopes = np.asarray(factors, np.float64).reshape(-1, 1, 1, 1)
@@ -70,10 +70,10 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
 
 
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
-    given, suffix = FileIdentity.of(path), suffix_of(path)
+    identity, suffix = FileIdentity.of(path), suffix_of(path)
     if suffix == ".head":
-        return given, companion_file(given.path, suffix, _BRIKS)
-    return companion_file(given.path, suffix, (".head",)), given
+        return identity, companion_file(identity.path, suffix, _BRIKS)
+    return companion_file(identity.path, suffix, (".head",)), identity
 
 
 def _dtype(stated: np.dtype) -> np.dtype:
@@ -91,14 +91,14 @@ def _shape(info: dict) -> Shape4:
         FormatError: ``BAD_DIMS``.
     """
     rank, sizes = (np.ravel(info.get(key, ())) for key in ("DATASET_RANK", "DATASET_DIMENSIONS"))
-    known = [*rank[:2].tolist(), *sizes[:3].tolist()]
-    if len(known) != 5 or not all(isinstance(n, int) for n in known) or known[0] != 3:
+    numbers = [*rank[:2].tolist(), *sizes[:3].tolist()]
+    if len(numbers) != 5 or not all(isinstance(n, int) for n in numbers) or numbers[0] != 3:
         raise FormatError(
             f"DATASET_RANK is {rank[:2].tolist()} (expected 3 and the number of sub-bricks), and "
             f"DATASET_DIMENSIONS is {sizes[:3].tolist()} (expected three sizes): repair the header",
             code="BAD_DIMS",
         )
-    count, w, h, d = checked_sizes(known[1:], 4)
+    count, w, h, d = checked_sizes(numbers[1:], 4)
     return count, w, h, d
 
 

@@ -73,9 +73,9 @@ def facts_of(groups: Groups) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {}
     for key, (tag, sequences, vocabulary) in _WORDS.items():
-        word = groups.text(tag, *sequences)
-        if word in vocabulary:
-            facts[key] = word
+        term = groups.text(tag, *sequences)
+        if term in vocabulary:
+            facts[key] = term
     for key, (tag, sequences) in _NUMBERS.items():
         facts[key] = groups.number(tag, *sequences)
     echo = groups.number(tags.EFFECTIVE_ECHO_TIME, tags.MR_ECHO_SEQUENCE)
@@ -91,11 +91,11 @@ def facts_of_volumes(volumes: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str
         volumes: For each volume, the facts of its planes. What differs between those is left out.
     """
     shared = [_shared(planes) for planes in volumes]
-    found = {}
+    result = {}
     for key in sorted({key for facts in shared for key in facts}):
         values = VolumeValues(facts.get(key) for facts in shared)
-        found[key] = values[0] if len(set(values)) == 1 else values
-    return found
+        result[key] = values[0] if len(set(values)) == 1 else values
+    return result
 
 
 def _shared(planes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

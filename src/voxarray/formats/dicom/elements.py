@@ -129,20 +129,20 @@ class Elements:
         code = _NUMBERS.get(vr)
         try:
             if code is None:
-                found = tuple(float(text) for text in self.texts(tag) if text)
+                values = tuple(float(text) for text in self.texts(tag) if text)
             else:
                 size = struct.calcsize(code)
                 order = "<" if self.little else ">"
-                found = struct.unpack(f"{order}{len(value) // size}{code}", value)
+                values = struct.unpack(f"{order}{len(value) // size}{code}", value)
         except (ValueError, struct.error):
-            found = (math.nan,)
-        if not all(map(math.isfinite, found)):
+            values = (math.nan,)
+        if not all(map(math.isfinite, values)):
             raise FormatError(
                 f"the element {name(tag)} does not hold the finite numbers it should: the header "
                 "is damaged, export the file again",
                 code="BAD_NUMBER",
             )
-        return found
+        return values
 
     def tags(self, tag: int) -> tuple[int, ...]:
         """The values of an element that names other elements."""
@@ -209,7 +209,7 @@ class ElementParser:
                 "the file again",
                 code="BAD_HEADER",
             )
-        found = Elements(self._little)
+        elements = Elements(self._little)
         position = start
         blocks: dict[int, int] = {}
         while position + 8 <= stop:
@@ -217,15 +217,15 @@ class ElementParser:
             if tag & 0x10000 and keep:
                 tag = self._private(tag, length, value, blocks)
             if tag == _ITEM_END:
-                return found, value
+                return elements, value
             if tag in PIXEL_TAGS and depth == 0:
-                found.pixels = PixelElement(tag, vr.decode(), value, length)
-                return found, value
-            wanted = WANTED.get(tag) if keep else None
-            is_value = wanted not in (None, "SQ")
-            self._count(wanted is not None, at_top=depth == 0, length=length if is_value else 0)
-            if wanted == "SQ" or length == UNDEFINED:
-                position = self._sequence(found, tag, vr, value, length, explicit, depth, keep)
+                elements.pixels = PixelElement(tag, vr.decode(), value, length)
+                return elements, value
+            known_vr = WANTED.get(tag) if keep else None
+            is_value = known_vr not in (None, "SQ")
+            self._count(known_vr is not None, at_top=depth == 0, length=length if is_value else 0)
+            if known_vr == "SQ" or length == UNDEFINED:
+                position = self._sequence(elements, tag, vr, value, length, explicit, depth, keep)
                 continue
             position = value + length
             if position > stop:
@@ -233,10 +233,10 @@ class ElementParser:
                     f"the element {name(tag)} ends at byte {position}, but the file or item that "
                     f"holds it ends at byte {stop}: copy or download the file again"
                 )
-            if wanted is not None:
-                kind = wanted if vr in (b"", b"UN") else vr.decode()
-                found.values.setdefault(tag, (kind, bytes(self._at(value, length))))
-        return found, position
+            if known_vr is not None:
+                kind = known_vr if vr in (b"", b"UN") else vr.decode()
+                elements.values.setdefault(tag, (kind, bytes(self._at(value, length))))
+        return elements, position
 
     def _private(self, tag: int, length: int, value: int, blocks: dict[int, int]) -> int:
         """A private tag with the number of the block that its creator has here.
@@ -250,13 +250,13 @@ class ElementParser:
         group, block = tag >> 16, tag >> 8 & 0xFF
         if block == 0 and tag & 0xFF >= 0x10 and length <= _LONGEST_CREATOR:
             creator = bytes(self._at(value, length)).decode("latin-1").strip(" \0")
-            known = PRIVATE_BLOCKS.get((group, creator))
-            if known is None:
+            reserved = PRIVATE_BLOCKS.get((group, creator))
+            if reserved is None:
                 return tag & ~0xFFFF  # what it reserves is nobody's that we know
-            blocks[tag & 0xFF] = known
-            return group << 16 | known
-        known = blocks.get(block)
-        return tag & ~0xFFFF if known is None else group << 16 | known << 8 | tag & 0xFF
+            blocks[tag & 0xFF] = reserved
+            return group << 16 | reserved
+        reserved = blocks.get(block)
+        return tag & ~0xFFFF if reserved is None else group << 16 | reserved << 8 | tag & 0xFF
 
     def _count(self, is_kept: bool, *, at_top: bool = False, length: int = 0) -> None:
         """Refuse a header with more in it than any real one has."""
@@ -277,13 +277,13 @@ class ElementParser:
 
     def _excess(self, length: int) -> str:
         """Which limit is exceeded by what was counted, or by the bytes of the last value."""
-        for number, most, where in (
+        for number, limit, where in (
             (self._walked, _MOST_ELEMENTS, "in all"),
             (self._at_top, _MOST_AT_TOP, "outside of sequences"),
             (self._kept, _MOST_KEPT, "that describe the image"),
         ):
-            if number > most:
-                return f"too many elements: at least {number} {where} (expected at most {most})"
+            if number > limit:
+                return f"too many elements: at least {number} {where} (expected at most {limit})"
         return f"an element that is too long: {length} bytes (expected at most {_LONGEST_VALUE})"
 
     def _element(self, position: int, explicit: bool) -> tuple[int, bytes, int, int]:
@@ -311,7 +311,7 @@ class ElementParser:
 
     def _sequence(
         self,
-        found: Elements,
+        elements: Elements,
         tag: int,
         vr: bytes,
         value: int,
@@ -322,7 +322,7 @@ class ElementParser:
     ) -> int:
         """Keep the items of a sequence if it is wanted; the position after it."""
         # PS3.5, 6.2.2, note 2: what is UN and of undefined length is implicit inside.
-        inside = explicit and vr != b"UN"
+        inner_explicit = explicit and vr != b"UN"
         stop = self._size if length == UNDEFINED else value + length
         if stop > self._size:
             raise TruncatedError(
@@ -350,12 +350,12 @@ class ElementParser:
                     "copy or export the file again"
                 )
             self._count(is_wanted)
-            item, ended = self._parse(start, end, inside, depth + 1, is_wanted)
+            item, item_end = self._parse(start, end, inner_explicit, depth + 1, is_wanted)
             if is_wanted:
                 items.append(item)
-            position = ended if size == UNDEFINED else end
+            position = item_end if size == UNDEFINED else end
         if is_wanted:
-            found.values.setdefault(tag, ("SQ", items))
+            elements.values.setdefault(tag, ("SQ", items))
         return position
 
     def _at(self, position: int, length: int) -> memoryview:

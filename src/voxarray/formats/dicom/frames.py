@@ -50,11 +50,11 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
         return
     _refuse_what_is_no_plane(elements, layout)
     shared = elements.item(tags.SHARED_GROUPS)
-    own = elements.items(tags.FRAME_GROUPS)
-    if own and len(own) != layout.frames:
+    per_frame = elements.items(tags.FRAME_GROUPS)
+    if per_frame and len(per_frame) != layout.frames:
         raise FormatError(
-            f"{layout.frames} frames are described by {len(own)} functional groups: expected one "
-            "group for each frame; export the file again",
+            f"{layout.frames} frames are described by {len(per_frame)} functional groups: expected "
+            "one group for each frame; export the file again",
             code="BAD_FRAMES",
         )
     nothing = Elements(elements.little)
@@ -67,22 +67,22 @@ def frames_of(header: Header, file: int) -> Iterator[Frame]:
         yield from _tiles(header.mosaic, _frame(_plain(elements), file, 0, header.number))
         return
     for index in range(layout.frames):
-        groups = Groups(own[index] if own else nothing, shared, elements)
+        groups = Groups(per_frame[index] if per_frame else nothing, shared, elements)
         frame = _frame(groups, file, index, header.number)
         if looks_like_one(elements, layout):
             frame = replace(frame, remarks=(*frame.remarks, _MAY_BE_MOSAIC))
-        yield frame if own or layout.frames == 1 else of_many(frame, groups, layout.frames)
+        yield frame if per_frame or layout.frames == 1 else of_many(frame, groups, layout.frames)
 
 
 def _frame(groups: Groups, file: int, index: int, number: int) -> Frame:
     facts = facts_of(groups)
-    place = place_of(groups)
-    spacing, remark = spacing_of(groups, is_placed=place.position is not None)
+    placement = place_of(groups)
+    spacing, remark = spacing_of(groups, is_placed=placement.position is not None)
     return Frame(
         file,
         index,
-        position=place.position,
-        orientation=place.orientation,
+        position=placement.position,
+        orientation=placement.orientation,
         spacing=spacing,
         thickness=thickness_of(groups),
         scaling=_scaling(groups),
@@ -94,8 +94,8 @@ def _frame(groups: Groups, file: int, index: int, number: int) -> Frame:
             groups.number(tag, tags.TRANSFORMATION_SEQUENCE) is not None
             for tag in (tags.SLOPE, tags.INTERCEPT)
         ),
-        axes=place.frame,
-        remarks=tuple(filter(None, (remark, _remark_on_fractions(groups.whole)))),
+        axes=placement.frame,
+        remarks=tuple(filter(None, (remark, _remark_on_fractions(groups.dataset)))),
     )
 
 
@@ -132,9 +132,9 @@ def _placed_tiles(grid: TileGrid, plane: Frame) -> Iterator[Frame]:
 def _scaling(groups: Groups) -> Scaling | None:
     slope = groups.number(tags.SLOPE, tags.TRANSFORMATION_SEQUENCE)
     if slope is None:
-        slope = groups.whole.number(tags.DOSE_SCALING)
-    if slope is None and groups.whole.text(tags.SEGMENTATION_TYPE) == "FRACTIONAL":
-        largest = groups.whole.number(tags.MAXIMUM_FRACTION)  # PS3.3, C.8.20.2.3
+        slope = groups.dataset.number(tags.DOSE_SCALING)
+    if slope is None and groups.dataset.text(tags.SEGMENTATION_TYPE) == "FRACTIONAL":
+        largest = groups.dataset.number(tags.MAXIMUM_FRACTION)  # PS3.3, C.8.20.2.3
         slope = 1 / largest if largest else None
     intercept = groups.number(tags.INTERCEPT, tags.TRANSFORMATION_SEQUENCE) or 0.0
     if slope == 0 or max(abs(slope or 0), abs(intercept)) > _LARGEST_SCALE:
@@ -160,7 +160,7 @@ def _separators(groups: Groups, facts: dict[str, Any]) -> dict[str, Any]:
     content = tags.FRAME_CONTENT_SEQUENCE
     frame_type = groups.texts(tags.FRAME_TYPE, *tags.FRAME_TYPE_SEQUENCES)
     separators = {
-        "frame_type": frame_type or groups.whole.texts(tags.IMAGE_TYPE),
+        "frame_type": frame_type or groups.dataset.texts(tags.IMAGE_TYPE),
         "stack": groups.text(tags.STACK_ID, content),
         "temporal_position": groups.number(tags.TEMPORAL_POSITION),
         "temporal_index": groups.number(tags.TEMPORAL_INDEX, content),
@@ -171,7 +171,7 @@ def _separators(groups: Groups, facts: dict[str, Any]) -> dict[str, Any]:
         "acquisition_day": _day(groups.text(tags.ACQUISITION_DATE)),
         "acquisition_time": _seconds(groups.text(tags.ACQUISITION_TIME)),
         "temporal_resolution": groups.number(tags.TEMPORAL_RESOLUTION),
-        "is_planar_epi": _is_planar_epi(groups.whole),
+        "is_planar_epi": _is_planar_epi(groups.dataset),
         "label": _spin_label(groups),
         "phase_number": _philips_phase(groups),
     }
@@ -221,11 +221,11 @@ def _seconds(time: str) -> float | None:
 
 
 def _refuse_what_is_no_plane(elements: Elements, layout: PixelLayout) -> None:
-    whole = (elements.integer(tags.SLIDE_COLUMNS, 0), elements.integer(tags.SLIDE_ROWS, 0))
-    if whole[0] > layout.columns or whole[1] > layout.rows:
+    matrix = (elements.integer(tags.SLIDE_COLUMNS, 0), elements.integer(tags.SLIDE_ROWS, 0))
+    if matrix[0] > layout.columns or matrix[1] > layout.rows:
         raise UnsupportedError(
             f"the frames of {layout.columns} x {layout.rows} pixels are tiles of a plane of "
-            f"{whole[0]} x {whole[1]} (Total Pixel Matrix), which are not put together here: "
+            f"{matrix[0]} x {matrix[1]} (Total Pixel Matrix), which are not put together here: "
             "convert it to OME-TIFF first, for instance with bioformats2raw or wsidicom",
             code="TILED",
         )

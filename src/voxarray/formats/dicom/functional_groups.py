@@ -16,23 +16,23 @@ class Groups:
     """Places where an element of a plane may stand, the most particular first.
 
     Attributes:
-        own: The item of the plane in the per-frame groups.
+        per_frame: The item of the plane in the per-frame groups.
         shared: The shared groups.
-        whole: The file.
+        dataset: The data set of the file.
     """
 
-    own: Elements
+    per_frame: Elements
     shared: Elements
-    whole: Elements
+    dataset: Elements
 
     def holder(self, tag: int, *sequences: int) -> Elements:
         """The elements that hold ``tag``, within one of the sequences or of the file itself."""
-        for place in (self.own, self.shared):
+        for elements in (self.per_frame, self.shared):
             for sequence in sequences:
-                item = place.item(sequence)
+                item = elements.item(sequence)
                 if tag in item:
                     return item
-        return self.whole
+        return self.dataset
 
     def inner(self, outer: int, sequence: int) -> Elements:
         """The item of a sequence in the item of a functional group."""

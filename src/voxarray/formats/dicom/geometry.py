@@ -128,9 +128,9 @@ def _require_place(frames: Sequence[Frame]) -> None:
     }
     without = max(lacking.values())
     if without:
-        named = " and ".join(f"{name} ({n} of them)" for name, n in lacking.items() if n)
+        missing = " and ".join(f"{name} ({n} of them)" for name, n in lacking.items() if n)
         raise FormatError(
-            f"{without} of {len(frames)} planes do not say where they are: they lack {named}, "
+            f"{without} of {len(frames)} planes do not say where they are: they lack {missing}, "
             "and both are needed. Choose a series that has both, export this one again, or open "
             "it with reader=, a function of yours that returns voxels and an affine",
             code="NO_POSITION",

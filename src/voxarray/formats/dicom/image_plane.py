@@ -41,7 +41,7 @@ class Place:
     frame: str = "patient"
 
     @property
-    def is_said(self) -> bool:
+    def is_stated(self) -> bool:
         """Whether there is any statement, be it half of one."""
         return self.position is not None or self.orientation is not None
 
@@ -57,19 +57,19 @@ def place_of(groups: Groups, detector: int = 0) -> Place:
         vector(groups.numbers(tags.POSITION, tags.POSITION_SEQUENCE), 3),
         vector(groups.numbers(tags.ORIENTATION, tags.ORIENTATION_SEQUENCE), 6),
     )
-    if plane.is_said:
+    if plane.is_stated:
         return plane
-    others = (
-        _at_detector(groups.whole, detector),
+    alternatives = (
+        _at_detector(groups.dataset, detector),
         _before_transducer(groups),
         _on_slide(groups),
     )
-    return next((other for other in others if other.is_said), plane)
+    return next((other for other in alternatives if other.is_stated), plane)
 
 
-def _at_detector(whole: Elements, detector: int) -> Place:
+def _at_detector(dataset: Elements, detector: int) -> Place:
     """PS3.3, C.8.4.11: of reconstructed slices, where the first of them is."""
-    detectors = whole.items(tags.DETECTOR_SEQUENCE)
+    detectors = dataset.items(tags.DETECTOR_SEQUENCE)
     if not 0 <= detector < len(detectors):
         return Place(None, None)
     item = detectors[detector]
@@ -90,11 +90,11 @@ def _on_slide(groups: Groups) -> Place:
     x, y, z = tags.SLIDE_OFFSETS
     item = groups.holder(x, tags.SLIDE_POSITION_SEQUENCE)
     if x not in item:
-        item = groups.whole.item(tags.SLIDE_ORIGIN_SEQUENCE)
+        item = groups.dataset.item(tags.SLIDE_ORIGIN_SEQUENCE)
     offsets = (*item.numbers(x)[:1], *item.numbers(y)[:1])
     if offsets:
         offsets = (*offsets, (item.number(z) or 0.0) * 1e-3)  # the only one that is in micrometres
-    orientation = vector(groups.whole.numbers(tags.SLIDE_ORIENTATION), 6)
+    orientation = vector(groups.dataset.numbers(tags.SLIDE_ORIENTATION), 6)
     return Place(vector(offsets, 3), orientation, "slide")
 
 
@@ -128,14 +128,14 @@ def _spacing_of_picture(groups: Groups) -> tuple[Vector, str]:
     stated = (
         groups.numbers(tags.OBJECT_PIXEL_SPACING, tags.CALIBRATION_SEQUENCE)
         or groups.numbers(tags.IMAGER_PIXEL_SPACING)
-        or groups.whole.numbers(tags.IMAGE_PLANE_PIXEL_SPACING)
-        or groups.whole.numbers(tags.NOMINAL_PIXEL_SPACING)
+        or groups.dataset.numbers(tags.IMAGE_PLANE_PIXEL_SPACING)
+        or groups.dataset.numbers(tags.NOMINAL_PIXEL_SPACING)
     )
-    regions = groups.whole.items(tags.ULTRASOUND_REGIONS)
+    regions = groups.dataset.items(tags.ULTRASOUND_REGIONS)
     if not stated and regions:
         return _spacing_of_regions(regions)
     if not stated:
-        ratio = groups.whole.numbers(tags.PIXEL_ASPECT_RATIO)
+        ratio = groups.dataset.numbers(tags.PIXEL_ASPECT_RATIO)
         if len(ratio) == 2 and min(ratio) > 0:
             stated = (ratio[0] / ratio[1], 1.0)  # vertical to horizontal; the size is not said
     return stated, ""

@@ -62,8 +62,8 @@ def decode(file: BinaryIO, layout: PixelLayout, frame: int) -> NDArray:
             f"{layout.dtype}: the file is damaged, copy or export it again",
             code="BAD_PIXEL_DATA",
         )
-    found: NDArray = np.asarray(pixels)
-    return found
+    result: NDArray = np.asarray(pixels)
+    return result
 
 
 def _wrapped(file: BinaryIO, layout: PixelLayout, frame: int, rows: int, columns: int) -> bytes:

@@ -77,20 +77,20 @@ class Mosaic:
         """
         if header.items(tags.FRAME_GROUPS) or layout.frames > 1 or is_one_slice(header, layout):
             return None
-        said = _csa(header)
-        count = _count(header, said)
+        csa = _csa(header)
+        count = _count(header, csa)
         has_word = "MOSAIC" in header.texts(tags.IMAGE_TYPE)
         if count == 1 or (count is None and not has_word):
             return None
         if layout.samples != 1:
             raise _refusal(f"it has {layout.samples} samples per pixel")
-        if said is None:
+        if csa is None:
             raise _refusal("it has no CSA header in the format SV10, which would describe it")
         if count is None:
             raise _refusal("the number of its slices is missing or contradictory")
         mosaic = cls(
             count,
-            _normal(said),
+            _normal(csa),
             _spacing(header),
             layout.rows,
             layout.columns,
@@ -102,10 +102,10 @@ class Mosaic:
             )
         return mosaic
 
-    def layout(self, whole: PixelLayout) -> PixelLayout:
+    def layout(self, plane: PixelLayout) -> PixelLayout:
         """The layout of the slices, as frames, in a file with the layout of the plane."""
         return replace(
-            whole,
+            plane,
             frames=self.slices,
             rows=self.rows // self.across,
             columns=self.columns // self.across,
@@ -168,13 +168,13 @@ def _acquired(header: Elements) -> float:
         return 0
 
 
-def _count(header: Elements, said: dict[str, Vector] | None) -> int | None:
+def _count(header: Elements, csa: dict[str, Vector] | None) -> int | None:
     """Number of slices, which two elements may say; None if neither does.
 
     Raises:
         UnsupportedError: They do not agree, or say what cannot be (``MOSAIC``).
     """
-    stated = (said or {}).get("NumberOfImagesInMosaic", ())
+    stated = (csa or {}).get("NumberOfImagesInMosaic", ())
     if header.text(tags.SIEMENS_CREATOR) == _MR_CREATOR:
         stated += header.numbers(tags.SIEMENS_MOSAIC)[:1]
     counts = set(stated) - {0}
@@ -185,8 +185,8 @@ def _count(header: Elements, said: dict[str, Vector] | None) -> int | None:
     return int(counts.pop())
 
 
-def _normal(said: dict[str, Vector]) -> Vector:
-    normal = said.get("SliceNormalVector", ())
+def _normal(csa: dict[str, Vector]) -> Vector:
+    normal = csa.get("SliceNormalVector", ())
     length = math.hypot(*normal)
     if len(normal) != 3 or abs(length - 1) > 1e-2:
         raise _refusal("the direction from one slice to the next is missing")

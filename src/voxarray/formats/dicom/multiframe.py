@@ -31,27 +31,27 @@ def of_many(frame: Frame, groups: Groups, count: int) -> Frame:
     Raises:
         FormatError: If it says neither where nor when each was taken (``NO_POSITION``).
     """
-    elements = groups.whole
-    counted = set(elements.tags(tags.FRAME_POINTER))
+    elements = groups.dataset
+    pointers = set(elements.tags(tags.FRAME_POINTER))
     offsets = elements.numbers(tags.GRID_OFFSETS)
     is_placed = frame.position is not None and frame.orientation is not None
-    if counted & _NUCLEAR:
-        return _nuclear(frame, groups, count, counted)
+    if pointers & _NUCLEAR:
+        return _nuclear(frame, groups, count, pointers)
     if len(offsets) == count and is_placed:
         return replace(frame, position=_of_dose(frame, offsets))
-    is_film = counted <= _TIMES if counted else True
+    is_film = pointers <= _TIMES if pointers else True
     time = _time(elements, frame.index, count) if is_film else None
     if time is not None:
         return replace(frame, separators={CINE: time})
     step = elements.number(tags.SPACING_BETWEEN_SLICES)
-    if is_placed and step is not None and step > 0 and not counted:
+    if is_placed and step is not None and step > 0 and not pointers:
         remark = (
             f"the file says where the first of {count} frames is: the others are taken to follow "
             f"it along their normal, {step:g} mm apart (Spacing Between Slices)"
         )
-        place = _shifted(frame, step * frame.index)
-        return replace(frame, position=place, remarks=(*frame.remarks, remark))
-    by = ", ".join(map(tags.name, sorted(counted)))
+        position = _shifted(frame, step * frame.index)
+        return replace(frame, position=position, remarks=(*frame.remarks, remark))
+    by = ", ".join(map(tags.name, sorted(pointers)))
     raise FormatError(
         f"the file holds {count} frames{f', counted by {by},' * bool(by)} and does not say where "
         "or when each of them was taken: expected functional groups, a Grid Frame Offset Vector, "
@@ -86,12 +86,12 @@ def _time(elements: Elements, index: int, count: int) -> float | None:
     return step * index if step else None
 
 
-def _nuclear(frame: Frame, groups: Groups, count: int, counted: set[int]) -> Frame:
+def _nuclear(frame: Frame, groups: Groups, count: int, pointers: set[int]) -> Frame:
     """PS3.3, C.8.4.8: vectors say for each frame which slice, detector, time, ... it is of."""
-    vectors = {tag: groups.whole.numbers(tag) for tag in counted}
+    vectors = {tag: groups.dataset.numbers(tag) for tag in pointers}
     short = [tag for tag, values in vectors.items() if len(values) != count]
-    if short or counted - _NUCLEAR:
-        odd = ", ".join(map(tags.name, sorted({*short, *(counted - _NUCLEAR)})))
+    if short or pointers - _NUCLEAR:
+        odd = ", ".join(map(tags.name, sorted({*short, *(pointers - _NUCLEAR)})))
         raise FormatError(
             f"{count} frames are counted by {odd}, which should hold one number for each frame "
             "and does not: export the file again",
@@ -102,17 +102,17 @@ def _nuclear(frame: Frame, groups: Groups, count: int, counted: set[int]) -> Fra
         for key, tag in tags.NUCLEAR_VECTORS.items()
         if tag in vectors
     }
-    place = place_of(groups, detector=int(at.get("detector", 1)) - 1)
+    placement = place_of(groups, detector=int(at.get("detector", 1)) - 1)
     frame = replace(
         frame,
-        position=place.position,
-        orientation=place.orientation,
+        position=placement.position,
+        orientation=placement.orientation,
         separators=frame.separators | at,
     )
     if tags.SLICE_VECTOR not in vectors:
         return frame
-    step = groups.whole.number(tags.SPACING_BETWEEN_SLICES)
-    if place.position is None or place.orientation is None or not step:
+    step = groups.dataset.number(tags.SPACING_BETWEEN_SLICES)
+    if placement.position is None or placement.orientation is None or not step:
         raise FormatError(
             f"the file counts {int(max(vectors[tags.SLICE_VECTOR]))} slices and does not say "
             "where they are: expected Image Position and Orientation of the detector, and "

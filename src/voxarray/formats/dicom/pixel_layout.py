@@ -194,10 +194,10 @@ class PixelLayout:
         if not self.is_native:
             return
         expected = self.native_bytes
-        held = min(self.element.length, size - self.element.offset)
-        if self.element.length == UNDEFINED or held < expected:
+        available = min(self.element.length, size - self.element.offset)
+        if self.element.length == UNDEFINED or available < expected:
             raise TruncatedError(
                 f"expected {expected} bytes of pixels ({self.frames} x {self.rows} x "
-                f"{self.columns} x {self.samples} samples of {self.allocated} bits), got {held}: "
-                "copy or export the file again"
+                f"{self.columns} x {self.samples} samples of {self.allocated} bits), got "
+                f"{available}: copy or export the file again"
             )

@@ -119,8 +119,8 @@ class PixelFile:
         if tuple(map(len, box)) == self._decoded_shape and key not in BLOCKS:
             return self._decode(fd, frame)
         decoded = BLOCKS.get(key, lambda: self._decode(fd, frame))
-        wanted = tuple(slice(r.start, r.stop, r.step) for r in (channels, rows, columns))
-        part: NDArray = decoded[wanted]
+        slices = tuple(slice(r.start, r.stop, r.step) for r in (channels, rows, columns))
+        part: NDArray = decoded[slices]
         return part
 
     @property

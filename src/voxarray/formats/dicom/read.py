@@ -94,10 +94,10 @@ def open_dicom(path: str) -> Source:
     return _open(path, None)
 
 
-def _open(path: Files, wanted: str | int | None) -> Source:
+def _open(path: Files, series: str | int | None) -> Source:
     where = os.path.abspath(_texts(path)[0])
     try:
-        return _build(where, choose(_headers(path), wanted))
+        return _build(where, choose(_headers(path), series))
     except VoxarrayError as error:
         error.path = error.path or where
         raise
@@ -115,19 +115,19 @@ def _headers(path: Files) -> list[Header]:
     if not isinstance(path, (str, os.PathLike)) or not os.path.isdir(first):
         return [_header(os.path.abspath(file)) for file in texts]
     with naming_errors_of_system(first):
-        found = dicom_files(os.path.abspath(first))
-    if not found:
+        files = dicom_files(os.path.abspath(first))
+    if not files:
         raise FormatError(
             f"the folder {first} holds no DICOM files: give the folder of one series",
             code="NOT_DICOM",
             path=first,
         )
     require(
-        len(found) * _HEADER_BYTES,
-        lambda: f"the headers of the {len(found)} files in {first}",
+        len(files) * _HEADER_BYTES,
+        lambda: f"the headers of the {len(files)} files in {first}",
         "open a list of some of the files, or raise the budget",
     )
-    return [_header(file) for file in found]
+    return [_header(file) for file in files]
 
 
 def _header(path: str) -> Header:
@@ -140,13 +140,13 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
     layouts = [header.layout for header in headers if header.layout is not None]
     require_alike(layouts, frames)
     with_holes = any(h.elements.text(tags.SEGMENTATION_TYPE) for h in headers)
-    place = stack(frames, with_holes=with_holes)
-    _warn(path, frames, place)
+    geometry = stack(frames, with_holes=with_holes)
+    _warn(path, frames, geometry)
     stated = headers[0].elements.number(tags.TEMPORAL_POSITIONS)
     volumes = arrange(
         frames,
-        place.slices,
-        place.depth,
+        geometry.slices,
+        geometry.depth,
         stated=None if stated is None else int(stated),
         with_holes=with_holes,
     )
@@ -164,7 +164,7 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
         planes=_by_slice(volumes, lambda f: (f.file, f.index), frames, (EMPTY, 0)),
         scalings=scalings,
         scaling_of=scaling_of,
-        affine=place.affine,
+        affine=geometry.affine,
         channels=volumes.channels,
         facts=facts_of_volumes(
             [[frames[n].facts for n in row if n != EMPTY] for row in volumes.planes]
@@ -173,14 +173,14 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
     )
 
 
-def _warn(path: str, frames: Sequence[Frame], place: Stack) -> None:
+def _warn(path: str, frames: Sequence[Frame], geometry: Stack) -> None:
     """Warn of what was taken to be so, once each."""
     remarks = dict.fromkeys(remark for frame in frames for remark in frame.remarks)
     if frames[0].axes != "patient":
-        said = f"planes are placed relative to the {frames[0].axes}, not to the patient"
-        remarks[f"{said}: axes of the world are those of the {frames[0].axes}"] = None
-    step = float(np.linalg.norm(place.affine[:3, 2]))
-    for remark in (*remarks, remark_on_gaps(frames, place.slices, step)):
+        text = f"planes are placed relative to the {frames[0].axes}, not to the patient"
+        remarks[f"{text}: axes of the world are those of the {frames[0].axes}"] = None
+    step = float(np.linalg.norm(geometry.affine[:3, 2]))
+    for remark in (*remarks, remark_on_gaps(frames, geometry.slices, step)):
         if remark:
             warn_caller(f"{remark} [{path}]", VoxarrayWarning)
     if any("photometric_interpretation" in frame.facts for frame in frames):

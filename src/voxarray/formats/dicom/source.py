@@ -126,10 +126,10 @@ class DicomSource(Source):
 
     def _read_volume(self, volume: int, slices: range, box: Sequence[range], out: NDArray) -> None:
         """Fill (samples, slices, rows, columns) with planes; each file is opened once."""
-        wanted: dict[int, list[int]] = {}
+        positions_by_file: dict[int, list[int]] = {}
         for n, z in enumerate(slices):
-            wanted.setdefault(int(self.planes[volume, z, 0]), []).append(n)
-        for file, positions in wanted.items():
+            positions_by_file.setdefault(int(self.planes[volume, z, 0]), []).append(n)
+        for file, positions in positions_by_file.items():
             if file < 0:
                 out[:, positions] = 0
                 continue

@@ -53,9 +53,9 @@ class TileGrid:
         if count <= 1 or is_one_slice(header, layout):
             return None
         items = header.items(tags.UIH_TILES)
-        places = [vector(item.numbers(tags.POSITION), 3) for item in items]
-        positions = tuple(place for place in places if place is not None)
-        if len(positions) != count or len(places) != count:
+        vectors = [vector(item.numbers(tags.POSITION), 3) for item in items]
+        positions = tuple(position for position in vectors if position is not None)
+        if len(positions) != count or len(vectors) != count:
             raise _refusal(f"states the position of {len(positions)} of its {count:g} slices")
         grid = cls(positions)
         if layout.samples != 1 or layout.rows % grid.down or layout.columns % grid.across:
@@ -65,13 +65,13 @@ class TileGrid:
             )
         return grid
 
-    def layout(self, whole: PixelLayout) -> PixelLayout:
+    def layout(self, plane: PixelLayout) -> PixelLayout:
         """The layout of the slices, as frames, in a file with the layout of the plane."""
         return replace(
-            whole,
+            plane,
             frames=len(self.positions),
-            rows=whole.rows // self.down,
-            columns=whole.columns // self.across,
+            rows=plane.rows // self.down,
+            columns=plane.columns // self.across,
             across=self.across,
             down=self.down,
         )

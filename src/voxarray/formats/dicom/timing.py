@@ -80,9 +80,9 @@ def volume_step(frames: Sequence[Frame]) -> float:
 
 
 def _even_step(times: Sequence[float | None]) -> float:
-    known = [time for time in times if time is not None]
-    if len(known) < len(times) or len(known) < 2:
+    stated = [time for time in times if time is not None]
+    if len(stated) < len(times) or len(stated) < 2:
         return 0.0
-    step = (known[-1] - known[0]) / (len(known) - 1)
-    even = all(abs(b - a - step) <= _EVEN * abs(step) for a, b in pairwise(known))
+    step = (stated[-1] - stated[0]) / (len(stated) - 1)
+    even = all(abs(b - a - step) <= _EVEN * abs(step) for a, b in pairwise(stated))
     return step if even and step > 0 else 0.0

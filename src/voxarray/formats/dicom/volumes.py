@@ -99,7 +99,7 @@ def arrange(
         return _segments(frames, slices, depth)
     count = _volume_count(slices, depth)
     frames = on_one_clock(frames)
-    stacks = [[n for n, place in enumerate(slices) if place == z] for z in range(depth)]
+    stacks = [[n for n, index in enumerate(slices) if index == z] for z in range(depth)]
     used, keys = _separate(frames, stacks)
     if len(set(keys)) < count:
         keys = _by_number(frames, stacks, keys)
@@ -228,5 +228,5 @@ def _segments(frames: Sequence[Frame], slices: Sequence[int], depth: int) -> Vol
 
 
 def _some(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:8]))
-    return shown if len(numbers) <= 8 else f"{shown}, ... ({len(numbers)} in all)"
+    text = ", ".join(map(str, numbers[:8]))
+    return text if len(numbers) <= 8 else f"{text}, ... ({len(numbers)} in all)"

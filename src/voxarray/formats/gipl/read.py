@@ -68,7 +68,7 @@ def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
     if magic not in _MAGICS:
         raise FormatError(
             "a GIPL header ends with one of the magic numbers "
-            f"{', '.join(f'{known:#x}' for known in sorted(_MAGICS))}, this one with {magic:#x}: "
+            f"{', '.join(f'{number:#x}' for number in sorted(_MAGICS))}, this one with {magic:#x}: "
             "it is another format, or damaged; check its suffix, or copy it again",
             code="NOT_GIPL",
         )

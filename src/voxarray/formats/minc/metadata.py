@@ -34,9 +34,9 @@ class MincFacts:
         dtype: Of a stored number.
         dimensions: Attributes of each axis: start, step, direction_cosines, spacing.
         valid_range: Stored numbers that mean least and most; None for the whole type.
-        least: Intensity of the least valid number, for each index of leading axes.
-        most: Intensity of the largest.
-        extremes: Names of the axes of ``least``, then of those of ``most``.
+        image_min: Intensity of the least valid number, for each index of leading axes.
+        image_max: Intensity of the largest.
+        extremes: Names of the axes of ``image_min``, then of those of ``image_max``.
     """
 
     names: tuple[str, ...]
@@ -44,8 +44,8 @@ class MincFacts:
     dtype: np.dtype
     dimensions: Sequence[Mapping[str, Any]]
     valid_range: NDArray[np.float64] | None
-    least: NDArray[np.float64]
-    most: NDArray[np.float64]
+    image_min: NDArray[np.float64]
+    image_max: NDArray[np.float64]
     extremes: tuple[tuple[str, ...], tuple[str, ...]]
 
     def check(self) -> None:
@@ -84,8 +84,10 @@ class MincFacts:
     @property
     def roles(self) -> tuple[int, ...]:
         """For each axis of the file, which of (C, W, H, D) it is."""
-        places = iter((1, 2, 3))
-        return tuple(next(places) if axis in self.spatial else 0 for axis in range(len(self.names)))
+        spatial_roles = iter((1, 2, 3))
+        return tuple(
+            next(spatial_roles) if axis in self.spatial else 0 for axis in range(len(self.names))
+        )
 
     @property
     def shape(self) -> Shape4:
@@ -147,7 +149,7 @@ class MincFacts:
         low, high = (info.min, info.max) if self.valid_range is None else self.valid_range
         self._check_tables()
         # ITK writes the range that the voxels have: one number where all are the same.
-        is_constant = low == high and np.array_equal(self.most, self.least)
+        is_constant = low == high and np.array_equal(self.image_max, self.image_min)
         if not (info.min <= low <= high <= info.max and (low < high or is_constant)):
             raise FormatError(
                 f"the valid range is {low} to {high}: expected two ascending numbers of the "
@@ -155,19 +157,21 @@ class MincFacts:
                 code="BAD_SCALE",
             )
         slopes = (
-            np.zeros_like(self.most) if is_constant else (self.most - self.least) / (high - low)
+            np.zeros_like(self.image_max)
+            if is_constant
+            else (self.image_max - self.image_min) / (high - low)
         )
-        intercepts = self.least - low * slopes
+        intercepts = self.image_min - low * slopes
         valid = None if (low, high) == (info.min, info.max) else (float(low), float(high))
         return PartScaled.of(base, self._spread(slopes), self._spread(intercepts), valid)
 
     def _check_tables(self) -> None:
-        for table, names in zip((self.least, self.most), self.extremes, strict=True):
-            known = self.least.ndim
-            if names != self.names[:known] or table.shape != self.sizes[:known]:
+        for table, names in zip((self.image_min, self.image_max), self.extremes, strict=True):
+            depth = self.image_min.ndim
+            if names != self.names[:depth] or table.shape != self.sizes[:depth]:
                 raise FormatError(
                     f"image-min and image-max have the axes {self.extremes} and the shapes "
-                    f"{self.least.shape} and {self.most.shape}; the image has the axes "
+                    f"{self.image_min.shape} and {self.image_max.shape}; the image has the axes "
                     f"{self.names} and the sizes {self.sizes}. The axes of image-min and image-max "
                     "must be the first axes of the image; repair the header",
                     code="BAD_SCALE",

@@ -41,7 +41,9 @@ def open_minc2(identity: FileIdentity) -> Source:
 
 
 def _facts(file: Any) -> MincFacts:
-    image, least, most = (file[f"{_IMAGE}/{name}"] for name in ("image", "image-min", "image-max"))
+    image, image_min, image_max = (
+        file[f"{_IMAGE}/{name}"] for name in ("image", "image-min", "image-max")
+    )
     names = _axes(image)
     if len(names) != len(image.shape):
         raise FormatError(
@@ -56,9 +58,9 @@ def _facts(file: Any) -> MincFacts:
         dataset_dtype(image),
         [dict(file[f"{_DIMENSIONS}/{name}"].attrs) for name in names],
         None if valid is None else _pair(valid),
-        _table(least),
-        _table(most),
-        (_axes(least), _axes(most)),
+        _table(image_min),
+        _table(image_max),
+        (_axes(image_min), _axes(image_max)),
     )
 
 
@@ -67,11 +69,11 @@ def _axes(dataset: Any) -> tuple[str, ...]:
     return tuple(as_text(dataset.attrs.get("dimorder", "")).split(",")[: len(dataset.shape)])
 
 
-def _pair(found: Any) -> NDArray[np.float64]:
-    limits = np.asarray(found, np.float64)
+def _pair(value: Any) -> NDArray[np.float64]:
+    limits = np.asarray(value, np.float64)
     if limits.shape != (2,):
         raise FormatError(
-            f"the valid range is {found!r}: expected two numbers; repair the header",
+            f"the valid range is {value!r}: expected two numbers; repair the header",
             code="BAD_SCALE",
         )
     return limits

@@ -76,11 +76,13 @@ class _Cursor:
         self._wide = data[3] == 2
 
     def variables(self) -> dict[str, Variable]:
-        records = self._whole()
-        dimensions = [(self._name(), self._whole()) for _ in range(self._count(_DIMENSIONS))]
+        records = self._integer()
+        dimensions = [(self._name(), self._integer()) for _ in range(self._count(_DIMENSIONS))]
         self._attributes()
-        found = {self._name(): self._variable(dimensions) for _ in range(self._count(_VARIABLES))}
-        striped = [variable for variable in found.values() if 0 in variable.shape[:1]]
+        variables = {
+            self._name(): self._variable(dimensions) for _ in range(self._count(_VARIABLES))
+        }
+        striped = [variable for variable in variables.values() if 0 in variable.shape[:1]]
         if len(striped) > 1:
             raise UnsupportedError(
                 "the file has several variables without a fixed length, whose records alternate: "
@@ -91,11 +93,11 @@ class _Cursor:
             name: Variable(v.dimensions, (records, *v.shape[1:]), v.dtype, v.offset, v.attributes)
             if v in striped
             else v
-            for name, v in found.items()
+            for name, v in variables.items()
         }
 
     def _variable(self, dimensions: list[tuple[str, int]]) -> Variable:
-        ids = [self._whole() for _ in range(self._limited())]
+        ids = [self._integer() for _ in range(self._limited())]
         if any(number >= len(dimensions) for number in ids):
             raise FormatError(
                 "a variable has an axis that the header does not list: the file is damaged, copy "
@@ -104,7 +106,7 @@ class _Cursor:
             )
         attributes = self._attributes()
         dtype = self._type()
-        self._whole()  # its size in bytes, which follows from the rest
+        self._integer()  # its size in bytes, which follows from the rest
         offset = int.from_bytes(self._take(8 if self._wide else 4), "big", signed=True)
         if offset < 0:
             raise FormatError(
@@ -119,7 +121,7 @@ class _Cursor:
         return {self._name(): self._value() for _ in range(self._count(_ATTRIBUTES))}
 
     def _value(self) -> Any:
-        dtype, count = self._type(), self._whole()
+        dtype, count = self._type(), self._integer()
         data = self._padded(count * dtype.itemsize)
         if dtype.kind == "S":
             return data.rstrip(b"\x00")
@@ -127,7 +129,7 @@ class _Cursor:
         return values[0] if count == 1 else values
 
     def _type(self) -> np.dtype:
-        code = self._whole()
+        code = self._integer()
         if code not in _TYPES:
             raise FormatError(
                 f"{code} is not a type of netCDF: the file is damaged, copy or download it again",
@@ -136,11 +138,11 @@ class _Cursor:
         return np.dtype(_TYPES[code])
 
     def _name(self) -> str:
-        return self._padded(self._whole()).decode("utf-8", "replace")
+        return self._padded(self._integer()).decode("utf-8", "replace")
 
     def _count(self, tag: int) -> int:
         """Length of a list, whose tag is 0 where there is none."""
-        kind, count = self._whole(), self._limited()
+        kind, count = self._integer(), self._limited()
         if kind != tag and (kind, count) != (0, 0):
             raise FormatError(
                 f"a list begins with the tag {kind} where {tag} is expected: the file is damaged, "
@@ -150,7 +152,7 @@ class _Cursor:
         return count
 
     def _limited(self) -> int:
-        count = self._whole()
+        count = self._integer()
         if count > _MOST:
             raise FormatError(
                 f"a list of {count} items is too long for a header: the file is damaged, copy or "
@@ -159,7 +161,7 @@ class _Cursor:
             )
         return count
 
-    def _whole(self) -> int:
+    def _integer(self) -> int:
         value = int.from_bytes(self._take(4), "big", signed=True)
         if value < 0:
             raise FormatError(
@@ -172,10 +174,10 @@ class _Cursor:
         return self._take(count + -count % 4)[:count]
 
     def _take(self, count: int) -> bytes:
-        taken = self._data[self._position : self._position + count]
-        if len(taken) < count:
+        data = self._data[self._position : self._position + count]
+        if len(data) < count:
             raise TruncatedError(
                 "the netCDF header ends before its last list: copy or download the file again"
             )
         self._position += count
-        return taken
+        return data

@@ -77,7 +77,7 @@ class NiftiGzSource(NiftiFile):
         return StoredVoxels(self.header.shape, self.header.stored, offset=self.header.offset)
 
     def _read_box(self, box: Box, out: NDArray) -> None:
-        if out.shape == self.disk_shape and self._key(self._whole) not in BLOCKS:
+        if out.shape == self.disk_shape and self._key(self._full_slab) not in BLOCKS:
             with self._stream(self.scaling) as stream:
                 stream.read_into(out)
                 stream.finish()
@@ -91,7 +91,7 @@ class NiftiGzSource(NiftiFile):
             copy_from_slab(block, slab, box, out)
 
     @property
-    def _whole(self) -> Slab:
+    def _full_slab(self) -> Slab:
         a, b, c, d = (range(size) for size in self.disk_shape)
         return a, b, c, d
 

@@ -68,11 +68,11 @@ def header_of_pair(path: str | os.PathLike[str]) -> NiftiHeader | None:
 
 
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
-    given, suffix = FileIdentity.of(path), suffix_of(path)
+    identity, suffix = FileIdentity.of(path), suffix_of(path)
     compressed = suffix[len(HEADER) :]
     if suffix.startswith(HEADER):
-        return given, companion_file(given.path, suffix, pair_suffixes(VOXELS, compressed))
-    return companion_file(given.path, suffix, pair_suffixes(HEADER, compressed)), given
+        return identity, companion_file(identity.path, suffix, pair_suffixes(VOXELS, compressed))
+    return companion_file(identity.path, suffix, pair_suffixes(HEADER, compressed)), identity
 
 
 def _start(header: FileIdentity) -> bytes:

@@ -108,10 +108,10 @@ def _are_near(header: NiftiHeader) -> bool:
     b, c, d = record["quatern"].tolist()
     qfac, *spacing = record["pixdim"][:4].tolist()
     squared = 1 - (b * b + c * c + d * d)
-    least = min(spacing)
+    smallest = min(spacing)
     if abs(squared) < rounding(record):
         squared = 0.0
-    if not (squared >= 0 and least > 0):
+    if not (squared >= 0 and smallest > 0):
         return False
     a = math.sqrt(squared)
     rows = (
@@ -129,4 +129,4 @@ def _are_near(header: NiftiHeader) -> bool:
         apart += abs(stored[3] - origin)
         apart += sum(step * size for step, size in zip(steps, header.shape[1:], strict=True))
     # The columns of a qform are orthogonal, so that no world distance is more voxels than this.
-    return bool(apart < _NEAR * least and turned < _NEAR * least)
+    return bool(apart < _NEAR * smallest and turned < _NEAR * smallest)

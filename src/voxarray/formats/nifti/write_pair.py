@@ -31,9 +31,9 @@ def write_nifti_pair(source: Source, path: str, *, overwrite: bool = True) -> No
         ArchiveError: The disk is full or fails.
     """
     suffix = suffix_of(path)
-    stem, given = path[: -len(suffix)], path[-len(suffix) :]
+    stem, ending = path[: -len(suffix)], path[-len(suffix) :]
     is_compressed = suffix.endswith(".gz")
-    names = [_like(given, part + (".gz" if is_compressed else "")) for part in (VOXELS, HEADER)]
+    names = [_like(ending, part + (".gz" if is_compressed else "")) for part in (VOXELS, HEADER)]
     voxels, header = representation(source)
     with atomic_writes(*(stem + name for name in names), overwrite=overwrite) as (image, text):
         with open(image, "xb") as file, sink_of(file, compressed=is_compressed) as sink:
@@ -51,8 +51,8 @@ def _as_pair(header: bytes) -> bytes:
     return np.asarray(record).tobytes()
 
 
-def _like(given: str, suffix: str) -> str:
-    return suffix.upper() if given.isupper() else suffix
+def _like(ending: str, suffix: str) -> str:
+    return suffix.upper() if ending.isupper() else suffix
 
 
 def save(request: SaveRequest) -> None:

@@ -84,7 +84,7 @@ def _stored(
 ) -> StoredVoxels:
     """The same array with all four axes, those that it lacks outermost."""
     by_role = dict(zip(roles, sizes, strict=True))
-    given = [role for role in roles if role != _NONE]
-    a, b, c, d = (*(role for role in range(4) if role not in given), *given)
+    present = [role for role in roles if role != _NONE]
+    a, b, c, d = (*(role for role in range(4) if role not in present), *present)
     shape = (by_role.get(_C, 1), by_role[_W], by_role[_H], by_role.get(_D, 1))
     return StoredVoxels(shape, dtype, (a, b, c, d), offset)

@@ -194,9 +194,9 @@ class NrrdAxes:
 
     def _unit_of(self, axis: int) -> str:
         """Unit of an axis of the file, or of the dimension of space along which it lies."""
-        own, world = self.header.quoted("units"), self.header.quoted("spaceunits")
-        if axis < len(own):
-            return own[axis]
+        units, world = self.header.quoted("units"), self.header.quoted("spaceunits")
+        if axis < len(units):
+            return units[axis]
         is_last = axis == self.channel and len(world) == 4
         return world[3] if is_last else ""
 
@@ -216,9 +216,9 @@ class NrrdAxes:
         space = self.header.fields.get("space", "")
         is_other = _SPACES.get(_space_name(self.header), _UNKNOWN_FRAME) != _UNKNOWN_FRAME
         if is_other or "spaceorigin" in self.header.fields:
-            given = f"the space {space!r}" if space else "a space origin"
+            stated = f"the space {space!r}" if space else "a space origin"
             raise FormatError(
-                f"the header gives {given} but no space directions, so nothing says which way the "
+                f"the header gives {stated} but no space directions, so nothing says which way the "
                 "axes run: add the field 'space directions'",
                 code="BAD_HEADER",
             )
@@ -288,7 +288,7 @@ def _space_dimension(header: NrrdHeader) -> int:
         FormatError: ``BAD_HEADER``.
     """
     if "space" not in header.fields:
-        return header.whole("spacedimension", 0)
+        return header.whole_number("spacedimension", 0)
     name = _space_name(header)
     if name not in _SPACES and name not in _OTHER_SPACES:
         raise FormatError(
@@ -316,8 +316,8 @@ def _origin(header: NrrdHeader) -> list[float]:
 
 def _axis_origin(header: NrrdHeader, axis: int, spacing: float) -> float:
     """Centre of the first sample of an axis, from ``axis mins``, where that is given."""
-    least = (header.per_axis("axismins") or [math.nan] * (axis + 1))[axis]
-    if math.isnan(least):
+    axis_min = (header.per_axis("axismins") or [math.nan] * (axis + 1))[axis]
+    if math.isnan(axis_min):
         return 0.0
     centering = (header.words("centerings") or [""] * (axis + 1))[axis]
     if centering not in ("cell", "node") or "spacings" not in header.fields:
@@ -325,4 +325,4 @@ def _axis_origin(header: NrrdHeader, axis: int, spacing: float) -> float:
             "axis mins mean nothing without spacings and centerings: repair the header",
             code="BAD_HEADER",
         )
-    return least + spacing / 2 if centering == "cell" else least
+    return axis_min + spacing / 2 if centering == "cell" else axis_min

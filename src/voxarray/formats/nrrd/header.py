@@ -181,7 +181,7 @@ class NrrdHeader:
             )
         return ENCODINGS[name]
 
-    def whole(self, field: str, default: int) -> int:
+    def whole_number(self, field: str, default: int) -> int:
         """A field that holds one whole number."""
         if field not in self.fields:
             return default
@@ -225,7 +225,7 @@ class NrrdHeader:
         return [
             None
             if part.lower() == "none"
-            else real_numbers(_inside(part, field).replace(",", " "), field)
+            else real_numbers(_vector_text(part, field).replace(",", " "), field)
             for part in parts
         ]
 
@@ -262,7 +262,7 @@ def _add(fields: dict[str, str], line: str) -> None:
     fields[field] = value.strip()
 
 
-def _inside(part: str, field: str) -> str:
+def _vector_text(part: str, field: str) -> str:
     if not (part.startswith("(") and part.endswith(")")):
         raise FormatError(
             f"{field} holds {part[:80]!r}, which is not a vector: repair the header",

@@ -49,7 +49,7 @@ def _open(identity: FileIdentity) -> tuple[FileArray, list[str]]:
     axes = NrrdAxes.of(header)
     data = _data_file(identity, header)
     start = _start(data or identity, header, 0 if data else header.end)
-    skip = header.whole("byteskip", 0)
+    skip = header.whole_number("byteskip", 0)
     dtype = _complex(header.dtype) if axes.is_complex else header.dtype
     placed: dict[str, Any] = {
         "identity": data or identity,
@@ -90,7 +90,7 @@ def _data_file(identity: FileIdentity, header: NrrdHeader) -> FileIdentity | Non
 
 def _start(data: FileIdentity, header: NrrdHeader, position: int) -> int:
     """Where voxels begin after the lines that are to be skipped."""
-    lines = header.whole("lineskip", 0)
+    lines = header.whole_number("lineskip", 0)
     if lines < 0:
         raise FormatError(
             f"line skip is {lines}: expected 0 or more; repair the header", code="BAD_HEADER"

@@ -114,14 +114,14 @@ def _mixed(facts: PARRECHeader) -> list[str]:
 
 
 def _files(path: str) -> tuple[FileIdentity, FileIdentity]:
-    given, suffix = FileIdentity.of(path), suffix_of(path)
+    identity, suffix = FileIdentity.of(path), suffix_of(path)
     if suffix == ".par":
-        return given, companion_file(given.path, suffix, (".rec",))
-    return companion_file(given.path, suffix, (".par",)), given
+        return identity, companion_file(identity.path, suffix, (".rec",))
+    return companion_file(identity.path, suffix, (".par",)), identity
 
 
 def _as_4d(table: NDArray) -> NDArray[np.float64]:
     """A table of nibabel's, (1, 1, D) or (1, 1, D, C), as (C, 1, 1, D)."""
-    whole = np.asarray(table, np.float64)
-    whole = whole[..., None] if whole.ndim == 3 else whole
-    return whole.transpose(3, 0, 1, 2)
+    array = np.asarray(table, np.float64)
+    array = array[..., None] if array.ndim == 3 else array
+    return array.transpose(3, 0, 1, 2)

@@ -100,11 +100,11 @@ def _exif_orientation(tiff: bytes) -> int | None:
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 8:
         return None
-    (place,) = struct.unpack_from(f"{order}I", tiff, 4)
-    if place + 2 > len(tiff):
+    (offset,) = struct.unpack_from(f"{order}I", tiff, 4)
+    if offset + 2 > len(tiff):
         return None
-    (count,) = struct.unpack_from(f"{order}H", tiff, place)
-    for entry in range(place + 2, min(place + 2 + 12 * count, len(tiff) - 11), 12):
+    (count,) = struct.unpack_from(f"{order}H", tiff, offset)
+    for entry in range(offset + 2, min(offset + 2 + 12 * count, len(tiff) - 11), 12):
         tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
         if tag == _EXIF_ORIENTATION:
             return int(value)

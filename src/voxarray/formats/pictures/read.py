@@ -85,11 +85,11 @@ def open_picture(path: str | os.PathLike[str]) -> FileArray:
     identity = FileIdentity.of(path)
     decoder = PictureDecoder(_READERS[suffix_of(identity.path)])
     with identity.blamed():
-        facts, found = _header(identity, decoder.reader)
+        facts, messages = _header(identity, decoder.reader)
         stored = _stored(facts)
         spacing = checked_spacing(facts.GetSpacing())
         affine = ras_from_itk(spacing, facts.GetOrigin(), facts.GetDirection())
-    for remark in found:
+    for remark in messages:
         warn_caller(f"{remark} [{identity.path}]", VoxarrayWarning)
     return DecodedFile(identity=identity, stored=stored, affine=affine, decoder=decoder)
 
@@ -105,7 +105,7 @@ def _header(identity: FileIdentity, name: str) -> tuple[Any, list[str]]:
     try:
         _CHECKS[name](fd)
         reader.ReadImageInformation()
-        found = remarks(fd, suffix_of(identity.path))
+        messages = remarks(fd, suffix_of(identity.path))
         identity.check(fd)
     except VoxarrayError:
         raise
@@ -121,7 +121,7 @@ def _header(identity: FileIdentity, name: str) -> tuple[Any, list[str]]:
         ) from None
     finally:
         os.close(fd)
-    return reader, found
+    return reader, messages
 
 
 def _stored(facts: Any) -> StoredVoxels:

@@ -23,7 +23,7 @@ def open_url(
     url: str,
     suffix: str,
     is_known: bool,
-    known: Callable[[], list[str]],
+    list_suffixes: Callable[[], list[str]],
     open_copy: Callable[[str], Source],
 ) -> Source:
     """The image behind a URL; of a ``.nii``, ``.nii.gz`` or archive nothing but metadata is read.
@@ -32,7 +32,7 @@ def open_url(
         url: Anything that obstore or fsspec can reach.
         suffix: Of its path.
         is_known: Whether it is that of a format which comes with voxarray.
-        known: Gives the suffixes of all files that can be opened.
+        list_suffixes: Gives the suffixes of all files that can be opened.
         open_copy: Opens the local copy of what cannot be read in parts.
 
     Raises:
@@ -45,7 +45,7 @@ def open_url(
     if _is_archive(address):
         return open_located(locate(url), address.shown)
     if not is_known:
-        every = known()
+        every = list_suffixes()
         if suffix not in every:
             return _guessed(url, address, every)
     file = RemoteFile.of(objects_at(address.parent), address.name)
@@ -66,7 +66,7 @@ def _is_archive(address: Address) -> bool:
     return any(part.lower().endswith(endings) for part in address.path.split("/"))
 
 
-def _guessed(url: str, address: Address, known: list[str]) -> Source:
+def _guessed(url: str, address: Address, suffixes: list[str]) -> Source:
     """A Zarr hierarchy whose name does not say so."""
     try:
         return open_located(locate(url), address.shown)
@@ -90,7 +90,7 @@ def _guessed(url: str, address: Address, known: list[str]) -> Source:
             path=address.shown,
         ) from None
     raise UnsupportedError(
-        f"the format of {address.shown} is unknown: known suffixes are {', '.join(known)}",
+        f"the format of {address.shown} is unknown: known suffixes are {', '.join(suffixes)}",
         code="UNKNOWN_SUFFIX",
         path=address.shown,
     )

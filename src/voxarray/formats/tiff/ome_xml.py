@@ -25,14 +25,14 @@ class OmeXml:
 
     Attributes:
         root: Its top element.
-        own: Name of the file in which it stands.
+        file_name: Name of the file in which it stands.
     """
 
     root: ElementTree.Element
-    own: str
+    file_name: str
 
     @classmethod
-    def parse(cls, text: str, own: str) -> OmeXml:
+    def parse(cls, text: str, file_name: str) -> OmeXml:
         """The document of a file.
 
         Raises:
@@ -42,7 +42,7 @@ class OmeXml:
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise FormatError("the OME-XML defines entities: remove them", code="BAD_HEADER")
         try:
-            return cls(ElementTree.fromstring(text), own)  # noqa: S314  # entities are refused
+            return cls(ElementTree.fromstring(text), file_name)  # noqa: S314  # entities are refused
         except ElementTree.ParseError as error:
             raise FormatError(
                 f"the OME-XML is damaged ({error}): export the image again", code="BAD_HEADER"
@@ -64,14 +64,14 @@ class OmeXml:
         A file is told from the others by its UUID, so that it may have been renamed itself.
         """
         root = self.root.get("UUID")
-        found: dict[str, str] = {}
-        for element in _named(self.root, "UUID"):
+        names_by_uuid: dict[str, str] = {}
+        for element in _elements(self.root, "UUID"):
             uuid, name = (element.text or "").strip(), element.get("FileName", "")
-            if root is None and name.lower() == self.own.lower():
+            if root is None and name.lower() == self.file_name.lower():
                 root = uuid
-            found.setdefault(uuid, name)
-        names = [self.own if uuid == root else name for uuid, name in found.items()]
-        return tuple(dict.fromkeys(names)) if self.own in names else (self.own, *names)
+            names_by_uuid.setdefault(uuid, name)
+        names = [self.file_name if uuid == root else name for uuid, name in names_by_uuid.items()]
+        return tuple(dict.fromkeys(names)) if self.file_name in names else (self.file_name, *names)
 
     @property
     def described_in(self) -> str | None:
@@ -90,12 +90,12 @@ class OmeXml:
         """
         fitting = [
             (image.get("Name", ""), pixels)
-            for image in _named(self.root, "Image")
+            for image in _elements(self.root, "Image")
             for pixels in image
             if _tag(pixels) == "Pixels"
             and all(pixels.get(f"Size{axis}") == str(n) for axis, n in sizes.items())
         ]
-        by_name = [pixels for own, pixels in fitting if own == name]
+        by_name = [pixels for image_name, pixels in fitting if image_name == name]
         return by_name or [pixels for _, pixels in fitting]
 
 
@@ -118,7 +118,7 @@ class OmeSizes:
         """Of the descriptions that fit an image, which must agree."""
         if not pixels:
             return cls((None, None, None), 0.0, ())
-        read = [cls._of(one) for one in pixels]
+        read = [cls._of(element) for element in pixels]
         if any(other != read[0] for other in read):
             remark = (
                 "AMBIGUOUS_SPACING: the OME-XML describes several images of this shape, whose "
@@ -147,11 +147,11 @@ def part_of_another(path: str | os.PathLike[str]) -> bool:
 
     That is the first file of the set, in the order of its document, which describes all of them.
     """
-    own = OmeXml.of_file(path)
-    if own is None:
+    document = OmeXml.of_file(path)
+    if document is None:
         return False
     folder, name = os.path.split(os.fspath(path))
-    for candidate in (own.described_in,) if own.described_in else own.files:
+    for candidate in (document.described_in,) if document.described_in else document.files:
         if candidate == name:
             return False
         other = None if _leads_out(candidate) else OmeXml.of_file(os.path.join(folder, candidate))
@@ -162,11 +162,11 @@ def part_of_another(path: str | os.PathLike[str]) -> bool:
 
 def files_of_set(path: str | os.PathLike[str]) -> list[str]:
     """A TIFF file, and the others that hold planes of the same image."""
-    own = OmeXml.of_file(path)
-    if own is None:
+    document = OmeXml.of_file(path)
+    if document is None:
         return [os.fspath(path)]
     folder = os.path.dirname(path)
-    return [os.path.join(folder, name) for name in own.files if not _leads_out(name)]
+    return [os.path.join(folder, name) for name in document.files if not _leads_out(name)]
 
 
 def _leads_out(name: str) -> bool:
@@ -195,7 +195,7 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) and value > 0 else None
 
 
-def _named(root: ElementTree.Element, tag: str) -> Iterator[ElementTree.Element]:
+def _elements(root: ElementTree.Element, tag: str) -> Iterator[ElementTree.Element]:
     return (element for element in root.iter() if _tag(element) == tag)
 
 

@@ -68,10 +68,10 @@ class PagedTiff(FileArray):
     def reading_bytes(self) -> int:
         stored, pages = self.stored, math.prod(self.stored.disk_shape[: self.leading])
         tables = table_bytes(pages, pages * math.prod(self.segments.counts))
-        kept = min(stored.nbytes, cache_limit())
+        cached_bytes = min(stored.nbytes, cache_limit())
         # Segments of a large page are put together: what the cache keeps is not what is handed out.
         joined = math.prod(self.page_block) * stored.dtype.itemsize if self._by_segments else 0
-        return kept + joined + self._decoding_bytes + tables
+        return cached_bytes + joined + self._decoding_bytes + tables
 
     @property
     def _decoding_bytes(self) -> int:
@@ -93,23 +93,23 @@ class PagedTiff(FileArray):
         sizes = self.stored.disk_shape[: self.leading]
         with self.opened(), opened_tiff(self.identity.path) as file:
             pages = file.series[0].pages
-            for place in itertools.product(*(range(len(r)) for r in box[: self.leading])):
-                index = [r[n] for r, n in zip(box, place, strict=False)]
+            for position in itertools.product(*(range(len(r)) for r in box[: self.leading])):
+                index = [r[n] for r, n in zip(box, position, strict=False)]
                 number = int(np.ravel_multi_index(index, sizes)) if index else 0
                 if self._by_segments:
-                    self._read_segments(pages[number], number, box[self.leading :], out[place])
+                    self._read_segments(pages[number], number, box[self.leading :], out[position])
                     continue
                 key = self.identity, self.parts, "page", number
                 page = BLOCKS.get(key, functools.partial(self._decode, pages[number]))
-                out[place] = page[within]
+                out[position] = page[within]
 
     def _read_segments(self, page: Any, number: int, box: Box, out: NDArray) -> None:
         full = self.segments.in_full(self._page_shape, box)
         filled = out.reshape([len(r) for r in full])  # a view: memory is contiguous
-        for segment, held in self.segments.touching(full):
+        for segment, extent in self.segments.touching(full):
             key = self.identity, self.parts, "page", number, segment
-            make = functools.partial(self._decode_segment, page, segment, held)
-            copy_from_slab(BLOCKS.get(key, make), held, full, filled)
+            make = functools.partial(self._decode_segment, page, segment, extent)
+            copy_from_slab(BLOCKS.get(key, make), extent, full, filled)
 
     def _decode(self, page: Any) -> NDArray:
         self._require_room("a page")
@@ -121,7 +121,7 @@ class PagedTiff(FileArray):
             voxels = np.asarray(page.asarray())
         return self._as_block(voxels, self._page_shape)
 
-    def _decode_segment(self, page: Any, number: int, held: Place) -> NDArray:
+    def _decode_segment(self, page: Any, number: int, extent: Place) -> NDArray:
         self._require_room("a strip or tile")
         tables = page.dataoffsets, page.databytecounts
         if any(len(table) <= number for table in tables):
@@ -138,7 +138,7 @@ class PagedTiff(FileArray):
         voxels, _, _ = page.keyframe.decode(
             stored, number, jpegtables=page.jpegtables, jpegheader=page.keyframe.jpegheader
         )
-        shape = tuple(len(part) for part in held)
+        shape = tuple(len(part) for part in extent)
         voxels = voxels[tuple(slice(n) for n in shape[1:])]  # tiles reach beyond the page
         if voxels.shape != shape[1:]:
             raise TruncatedError(
@@ -217,12 +217,16 @@ def _let_go(file: Any) -> None:
     """Free the tables of a closed file, whose objects name each other: of a plane of 55,000 tiles
     they are 3 MiB, and wait for the garbage collector after every read.
     """
-    held = vars(file)
+    attributes = vars(file)
     # tifffile of November 2026 keeps a list for each way to group pages.
-    lists = [held["series"]] if "series" in held else list(held.get("_series", {}).values())
-    series = [one for each in lists for one in each]
-    for one in (*(each.keyframe for each in series), *series, file.pages, file):
-        getattr(one, "__dict__", {}).clear()
+    lists = (
+        [attributes["series"]]
+        if "series" in attributes
+        else list(attributes.get("_series", {}).values())
+    )
+    series = [item for each in lists for item in each]
+    for item in (*(each.keyframe for each in series), *series, file.pages, file):
+        getattr(item, "__dict__", {}).clear()
 
 
 @contextmanager

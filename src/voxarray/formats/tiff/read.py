@@ -79,7 +79,7 @@ def open_tiff(path: str | os.PathLike[str]) -> FileArray:
 
 def _relation(file: Any) -> str:
     """How the images of a file belong together, and what to do."""
-    if len({(one.shape, one.dtype) for one in file.series}) > 1:
+    if len({(series.shape, series.dtype) for series in file.series}) > 1:
         return "of different kinds: split it"
     return (
         "of one shape and type, but does not say whether they are the planes of one stack: if they "
@@ -110,7 +110,7 @@ def _source(identity: FileIdentity, file: Any) -> tuple[FileArray, list[str]]:
     remarks = _remarks(size, stored, ome)
     if series.dataoffset is not None and not parts:
         return PlainFile(stored=stored, **common), remarks
-    if any(one is None for one in series.pages):
+    if any(item is None for item in series.pages):
         raise FormatError(
             "the description in the file names a page that the file lacks: export the image again",
             code="BAD_HEADER",
@@ -135,30 +135,30 @@ def _parts(identity: FileIdentity, ome: OmeXml | None) -> tuple[FileIdentity, ..
         FormatError: One lies elsewhere (``OUTSIDE_ROOT``).
         MissingFileError: One is not there.
     """
-    names = () if ome is None else tuple(name for name in ome.files if name != ome.own)
+    names = () if ome is None else tuple(name for name in ome.files if name != ome.file_name)
     return tuple(detached(identity, name, is_pattern=False) for name in names)
 
 
 def _remarks(size: TiffSize, stored: StoredVoxels, ome: OmeXml | None) -> list[str]:
-    found = list(size.remarks)
+    remarks = list(size.remarks)
     if stored.shape[3] > 1 and size.spacing[2] is None:
-        found.append(
+        remarks.append(
             "NO_SLICE_SPACING: the file does not say how far slices are apart; taken as 1 mm, as "
             "ITK does"
         )
     if ome is not None and ome.described_in:
-        found.append(
+        remarks.append(
             "PART_OF_IMAGE: this file holds only some planes of an image, and only these are read. "
             f"To read all planes, open {ome.described_in!r}"
         )
-    return found
+    return remarks
 
 
 def _require_plain_pixels(page: Any) -> None:
     dtype = np.dtype(page.dtype or "V1")
-    whole = dtype.kind in "iufc" and page.bitspersample == 8 * dtype.itemsize
+    is_plain = dtype.kind in "iufc" and page.bitspersample == 8 * dtype.itemsize
     if (
-        not whole
+        not is_plain
         or page.photometric not in (_GREY, _COLOURS)
         or page.tags.valueof(_ORIENTATION, 1) not in (1, None)
     ):
@@ -172,13 +172,13 @@ def _require_plain_pixels(page: Any) -> None:
 def _stored(series: Any, dtype: np.dtype) -> StoredVoxels:
     """Axes as tifffile names them, each with its role; those of size 1 may be left out."""
     shape = checked_sizes([int(n) for n in series.shape], len(_ROLES))
-    named = list(zip(series.axes, shape, strict=True))
+    named_sizes = list(zip(series.axes, shape, strict=True))
     inner = len(series.keyframe.shape)
     sizes = dict.fromkeys(range(4), 1)
     order: list[int] = []
-    for place, (axis, size) in enumerate(named):
+    for position, (axis, size) in enumerate(named_sizes):
         role = _ROLES.get(axis)
-        if size == 1 and (role is None or role in order) and place < len(named) - inner:
+        if size == 1 and (role is None or role in order) and position < len(named_sizes) - inner:
             continue
         if role is None or role in order:
             raise UnsupportedError(

@@ -51,48 +51,48 @@ class Segments:
         """Sizes of the most neighbours, by rows, that have ``target`` pixels; at least of one."""
         sizes, room = list(self.step), target // math.prod(self.step)
         for axis in reversed(range(len(sizes))):
-            taken = max(1, min(self.counts[axis], room))
-            sizes[axis] *= taken
-            if taken < self.counts[axis]:
+            count = max(1, min(self.counts[axis], room))
+            sizes[axis] *= count
+            if count < self.counts[axis]:
                 break
-            room //= taken
+            room //= count
         return tuple(min(n, size) for n, size in zip(self.page, sizes, strict=True))
 
     def touching(self, box: Sequence[range]) -> Iterator[tuple[int, Place]]:
         """Numbers in the tables of the file, and places, of the segments that a box reaches."""
         axes = [
-            [held for held in self._along(axis, wanted) if _meet(wanted, held)]
-            for axis, wanted in enumerate(box)
+            [extent for extent in self._along(axis, indices) if _meet(indices, extent)]
+            for axis, indices in enumerate(box)
         ]
-        for place in itertools.product(*axes):
+        for extents in itertools.product(*axes):
             number = 0
-            for held, step, count in zip(place, self.step, self.counts, strict=True):
-                number = number * count + held.start // step
-            yield number, place
+            for extent, step, count in zip(extents, self.step, self.counts, strict=True):
+                number = number * count + extent.start // step
+            yield number, extents
 
-    def _along(self, axis: int, wanted: range) -> Iterator[range]:
+    def _along(self, axis: int, indices: range) -> Iterator[range]:
         step, size = self.step[axis], self.page[axis]
-        for start in range(wanted[0] // step * step, wanted[-1] + 1, step):
+        for start in range(indices[0] // step * step, indices[-1] + 1, step):
             yield range(start, min(start + step, size))
 
-    def in_full(self, shown: Sequence[int], box: Sequence[range]) -> list[range]:
+    def in_full(self, image_sizes: Sequence[int], box: Sequence[range]) -> list[range]:
         """A box along the five axes.
 
         Args:
-            shown: Sizes along the axes that the image has of the page; of one index may be left
-                out, or put in.
+            image_sizes: Sizes along the axes that the image has of the page; of one index may be
+                left out, or put in.
             box: Ranges along these.
         """
-        left = iter([r for r, n in zip(box, shown, strict=True) if n > 1])
-        return [range(1) if n == 1 else next(left) for n in self.page]
+        remaining = iter([r for r, n in zip(box, image_sizes, strict=True) if n > 1])
+        return [range(1) if n == 1 else next(remaining) for n in self.page]
 
-    def as_shown(self, shown: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    def as_shown(self, image_sizes: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
         """Sizes along the axes that the image has of the page, of those along the five axes."""
-        left = iter([size for size, n in zip(sizes, self.page, strict=True) if n > 1])
-        return tuple(1 if n == 1 else next(left) for n in shown)
+        remaining = iter([size for size, n in zip(sizes, self.page, strict=True) if n > 1])
+        return tuple(1 if n == 1 else next(remaining) for n in image_sizes)
 
 
-def _meet(wanted: range, held: range) -> bool:
+def _meet(indices: range, extent: range) -> bool:
     """Whether one of ascending indices lies in a segment: strides step over whole ones."""
-    places = overlap(wanted, held)
-    return bool(places.start < places.stop)
+    positions = overlap(indices, extent)
+    return bool(positions.start < positions.stop)

@@ -47,8 +47,8 @@ class TiffSize:
         if ome is not None:
             shape = dict(zip(series.axes, series.shape, strict=True))
             axes = {axis: int(n) for axis, n in shape.items() if axis in "XYZT"}
-            said = OmeSizes.of(ome.pixels(series.name, axes))
-            stated = cls(said.spacing, said.step, said.remarks)
+            ome_sizes = OmeSizes.of(ome.pixels(series.name, axes))
+            stated = cls(ome_sizes.spacing, ome_sizes.step, ome_sizes.remarks)
         elif file.is_imagej:
             stated = _by_imagej(file.imagej_metadata or {}, series.keyframe)
         else:
@@ -75,14 +75,14 @@ def _by_tags(page: Any) -> Spacing:
     )
 
 
-def _by_imagej(said: dict[str, Any], page: Any) -> TiffSize:
+def _by_imagej(metadata: dict[str, Any], page: Any) -> TiffSize:
     """ImageJ counts pixels per its own unit, which the tag cannot name, and slices in it."""
-    factor = length_in_mm(_unescaped(said.get("unit")))
+    factor = length_in_mm(_unescaped(metadata.get("unit")))
     x, y = (_per_pixel(page.tags.valueof(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
     by_tag = _MILLIMETRES.get(int(page.tags.valueof(_UNIT, 1) or 1))
-    z = _positive(said.get("spacing"))
+    z = _positive(metadata.get("spacing"))
     in_plane = by_tag if factor is None else factor
-    step = _positive(said.get("finterval")) or 0.0
+    step = _positive(metadata.get("finterval")) or 0.0
     if in_plane is None:
         return TiffSize(_NOTHING, step)
     return TiffSize(
@@ -97,8 +97,8 @@ def _by_imagej(said: dict[str, Any], page: Any) -> TiffSize:
 
 def _by_shaped(file: Any) -> float | None:
     """Distance of slices that `tifffile` writes, and voxarray through it, beside the shape."""
-    said: dict[str, Any] = (file.shaped_metadata or ({},))[0] if file.is_shaped else {}
-    factor, z = length_in_mm(said.get("unit")), _positive(said.get("spacing"))
+    metadata: dict[str, Any] = (file.shaped_metadata or ({},))[0] if file.is_shaped else {}
+    factor, z = length_in_mm(metadata.get("unit")), _positive(metadata.get("spacing"))
     return None if factor is None or z is None else factor * z
 
 

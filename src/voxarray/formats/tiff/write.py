@@ -56,7 +56,7 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
             f"TIFF has 1, 3 or 4 channels, the image {count}: select some of them",
             code="UNSUPPORTED_DIMS",
         )
-    spacing = _held_spacing(source)
+    spacing = _stored_spacing(source)
     remark_lost_geometry(source, np.diag([*spacing, 1.0]), "TIFF")
     remark_lost_time(source, "TIFF")
     resolution: dict[str, Any] = {
@@ -88,10 +88,10 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
 
 def held_affine(source: Source) -> NDArray[np.float64]:
     """(4, 4) affine, RAS+ in mm, that a file of a source has: its spacing and no place."""
-    return ras_from_lps(np.diag([*_held_spacing(source), 1.0]))
+    return ras_from_lps(np.diag([*_stored_spacing(source), 1.0]))
 
 
-def _held_spacing(source: Source) -> NDArray[np.float64]:
+def _stored_spacing(source: Source) -> NDArray[np.float64]:
     """(3,) mm, as the format's fractions of 32 bits hold it; of 1 mm if they do not."""
     spacing = np.asarray(np.linalg.norm(source.affine[:3, :3], axis=0), np.float64)
     if not ((spacing[:2] > _LEAST_PIXEL) & (spacing[:2] < 1 / _LEAST_PIXEL)).all():

@@ -95,11 +95,11 @@ class VtkHeader:
         for row in rows[2:]:
             end += len(row)
             # Names of arrays may be in any code page: this one decodes whatever bytes there are.
-            word, _, rest = row.decode("latin-1").strip().partition(" ")
-            key = word.lower()
+            keyword, _, rest = row.decode("latin-1").strip().partition(" ")
+            key = keyword.lower()
             if key in lines:
                 raise FormatError(
-                    f"the header has two lines {word!r}: remove one of them", code="BAD_HEADER"
+                    f"the header has two lines {keyword!r}: remove one of them", code="BAD_HEADER"
                 )
             if key:
                 lines[key] = rest.strip()

@@ -38,12 +38,12 @@ class AxisOrder:
 
     Attributes:
         sizes: Of the array.
-        places: Axis of the array that is C, W, H, D; None where it has none, which is size one.
+        axes: Axis of the array that is C, W, H, D; None where it has none, which is size one.
         counts: What C counts: ``"c"`` or ``"t"``.
     """
 
     sizes: tuple[int, ...]
-    places: tuple[int | None, int | None, int | None, int | None]
+    axes: tuple[int | None, int | None, int | None, int | None]
     counts: Literal["c", "t"]
 
     @classmethod
@@ -56,14 +56,16 @@ class AxisOrder:
             UnsupportedError: An axis is missing, doubled or unknown (``BAD_AXES``), or both t and
                 c are longer than one (``UNSUPPORTED_DIMS``).
         """
-        known = [canonical(name) for name in names]
-        found = {name: known.index(name) for name in "xyzct" if name in known}
+        canonical_names = [canonical(name) for name in names]
+        index_of = {
+            name: canonical_names.index(name) for name in "xyzct" if name in canonical_names
+        }
         strange = [
             name
-            for axis, name in enumerate(known)
-            if found.get(name) != axis and (sizes[axis] > 1 or name in found)
+            for axis, name in enumerate(canonical_names)
+            if index_of.get(name) != axis and (sizes[axis] > 1 or name in index_of)
         ]
-        if strange or len(names) != len(sizes) or not {"x", "y"} <= found.keys():
+        if strange or len(names) != len(sizes) or not {"x", "y"} <= index_of.keys():
             raise UnsupportedError(
                 f"the axes {list(names)} of sizes {tuple(sizes)} are not x, y and perhaps z, c and "
                 "t, each once: open the store with xarray, name or choose axes, and pass the "
@@ -71,20 +73,20 @@ class AxisOrder:
                 code="BAD_AXES",
                 path=path,
             )
-        longer = [name for name in "ct" if name in found and sizes[found[name]] > 1]
+        longer = [name for name in "ct" if name in index_of and sizes[index_of[name]] > 1]
         if len(longer) > 1:
             raise UnsupportedError(
-                f"there are {sizes[found['t']]} time points of {sizes[found['c']]} channels, and "
-                "an image has one axis beside W, H, D: open the store with xarray, choose one of "
-                "them, and pass the DataArray",
+                f"there are {sizes[index_of['t']]} time points of {sizes[index_of['c']]} channels, "
+                "and an image has one axis beside W, H, D: open the store with xarray, choose one "
+                "of them, and pass the DataArray",
                 code="UNSUPPORTED_DIMS",
                 path=path,
             )
-        counts: Literal["c", "t"] = "t" if longer == ["t"] or "c" not in found else "c"
-        if "t" not in found:
+        counts: Literal["c", "t"] = "t" if longer == ["t"] or "c" not in index_of else "c"
+        if "t" not in index_of:
             counts = "c"
-        places = (found.get(counts), found["x"], found["y"], found.get("z"))
-        return cls(tuple(sizes), places, counts)
+        axes = (index_of.get(counts), index_of["x"], index_of["y"], index_of.get("z"))
+        return cls(tuple(sizes), axes, counts)
 
     @property
     def shape(self) -> Shape4:
@@ -93,22 +95,22 @@ class AxisOrder:
 
     def permuted(self, sizes: Sequence[int]) -> Shape4:
         """Numbers per axis of the array as numbers per C, W, H, D, one for axes it lacks."""
-        c, w, h, d = (1 if axis is None else int(sizes[axis]) for axis in self.places)
+        c, w, h, d = (1 if axis is None else int(sizes[axis]) for axis in self.axes)
         return c, w, h, d
 
     def ranges(self, selection: Selection) -> list[range]:
         """What is selected, per axis of the array."""
         result = [range(1)] * len(self.sizes)
-        for axis, selected in zip(self.places, selection.ranges, strict=True):
+        for axis, selected in zip(self.axes, selection.ranges, strict=True):
             if axis is not None:
                 result[axis] = selected
         return result
 
     def as_image(self, voxels: NDArray) -> NDArray:
         """A (C, W, H, D) view of part of the array."""
-        present = [axis for axis in self.places if axis is not None]
+        present = [axis for axis in self.axes if axis is not None]
         rest = [axis for axis in range(voxels.ndim) if axis not in present]
         ordered = voxels.transpose(*present, *rest)
-        shown = ordered.reshape(ordered.shape[: len(present)])  # the rest have one index each
-        missing = tuple(n for n, axis in enumerate(self.places) if axis is None)
-        return np.expand_dims(shown, missing)
+        reshaped = ordered.reshape(ordered.shape[: len(present)])  # the rest have one index each
+        missing = tuple(n for n, axis in enumerate(self.axes) if axis is None)
+        return np.expand_dims(reshaped, missing)

@@ -31,13 +31,13 @@ class Decoding:
 
     Attributes:
         stored: Type of the numbers, as a string.
-        meant: Type that they stand for: signed for unsigned or the reverse, or bool.
+        decoded: Type that they stand for: signed for unsigned or the reverse, or bool.
         marks: Numbers that stand for no value, which become NaN.
         scaling: Slope and intercept, applied last.
     """
 
     stored: str
-    meant: str
+    decoded: str
     marks: tuple[float, ...] = ()
     scaling: Scaling | None = None
 
@@ -62,9 +62,9 @@ class Decoding:
                 (``BAD_METADATA``).
         """
         attributes = array.attributes
-        meant = _meant(attributes, dtype)
+        decoded = _decoded_dtype(attributes, dtype)
         try:
-            marks = sorted(set(_marks(array, meant, by_xarray=by_xarray)))
+            marks = sorted(set(_marks(array, decoded, by_xarray=by_xarray)))
         except (TypeError, ValueError, struct.error) as error:
             raise FormatError(
                 f"{array.key or 'the array'} of {path} has fill values that are not numbers "
@@ -72,7 +72,7 @@ class Decoding:
                 code="BAD_METADATA",
                 path=path,
             ) from None
-        if meant.kind != "f" and (marks or _MARKS[0] in attributes or _MARKS[1] in attributes):
+        if decoded.kind != "f" and (marks or _MARKS[0] in attributes or _MARKS[1] in attributes):
             raise UnsupportedError(
                 f"{array.key or 'the array'} of {path} has a value that marks missing voxels: open "
                 "it with xarray, which makes them NaN, and pass the DataArray",
@@ -81,12 +81,12 @@ class Decoding:
             )
         for text in _odd(array, by_xarray=by_xarray):
             warn_caller(f"{text} [{path}]", VoxarrayWarning)
-        return cls(dtype.str, meant.str, tuple(marks), _scaling(array, path))
+        return cls(dtype.str, decoded.str, tuple(marks), _scaling(array, path))
 
     @property
     def dtype(self) -> np.dtype:
         """Type of the numbers before slope and intercept, in native byte order."""
-        return np.dtype(self.meant)
+        return np.dtype(self.decoded)
 
     def unscaled(self, numbers: NDArray) -> NDArray:
         """Numbers of the array as what they stand for, without slope and intercept."""
@@ -105,7 +105,7 @@ class Decoding:
         return plain if self.scaling is None else self.scaling.apply(plain)
 
 
-def _meant(attributes: Mapping[str, Any], dtype: np.dtype) -> np.dtype:
+def _decoded_dtype(attributes: Mapping[str, Any], dtype: np.dtype) -> np.dtype:
     unsigned = str(attributes.get("_Unsigned", "")).lower()
     if dtype.kind == "i" and unsigned == "true":
         return np.dtype(f"u{dtype.itemsize}")
@@ -143,11 +143,11 @@ def _number(value: Any) -> float:
 
 def _odd(array: Node, *, by_xarray: bool) -> Iterator[str]:
     name = array.key or "the array"
-    said = [key for key in _VALID if key in array.attributes]
-    if said:
+    present = [key for key in _VALID if key in array.attributes]
+    if present:
         yield (
-            f"VALID_RANGE: {', '.join(said)} of {name} is not applied here; xarray does not apply "
-            "it either"
+            f"VALID_RANGE: {', '.join(present)} of {name} is not applied here; xarray does not "
+            "apply it either"
         )
     is_zero = array.document.get("fill_value") == 0 and _is_version_2(array)
     if by_xarray and is_zero:

@@ -45,7 +45,7 @@ class ChunkFingerprints:
     store: Store
     opened: int
     # No lock, which a fork might find held: each step is one call that nothing interrupts.
-    _seen: OrderedDict[str, Hashable] = field(default_factory=OrderedDict)
+    _fingerprints: OrderedDict[str, Hashable] = field(default_factory=OrderedDict)
 
     def require_same(self, key: str, identity: Hashable) -> None:
         """Say what a chunk is now; None if it is not there.
@@ -55,11 +55,11 @@ class ChunkFingerprints:
         """
         if key.rpartition("/")[2] in _DOCUMENTS:  # which are checked for every read
             return
-        if key not in self._seen and self.store.changed_since(key, self.opened):
+        if key not in self._fingerprints and self.store.changed_since(key, self.opened):
             identity = _CHANGED
-        first = self._seen.setdefault(key, identity)
-        if len(self._seen) > MOST_REMEMBERED:
-            self._seen.popitem(last=False)
+        first = self._fingerprints.setdefault(key, identity)
+        if len(self._fingerprints) > MOST_REMEMBERED:
+            self._fingerprints.popitem(last=False)
         if _CHANGED in (first, identity) or not self.store.is_same(first, identity):
             raise SourceChangedError(
                 f"{key} of {self.store.path} was changed or deleted after the array was opened: "

@@ -30,20 +30,20 @@ def divided(
 
 
 def _divided(
-    taken: list[range], ranges: Sequence[range], chunks: Sequence[int], most: int
+    parts: list[range], ranges: Sequence[range], chunks: Sequence[int], most: int
 ) -> Iterator[Part]:
     spans = [
         (r[t[0]] // size, r[t[-1]] // size)
-        for t, r, size in zip(taken, ranges, chunks, strict=True)
+        for t, r, size in zip(parts, ranges, chunks, strict=True)
     ]
     counts = [last - first + 1 for first, last in spans]
     if math.prod(counts) <= most:
-        yield tuple(slice(t.start, t.stop) for t in taken)
+        yield tuple(slice(t.start, t.stop) for t in parts)
         return
     axis = counts.index(max(counts))
     first, last = spans[axis]
     border = (first + last + 1) // 2 * chunks[axis]  # where a chunk begins
-    r, t = ranges[axis], taken[axis]
+    r, t = ranges[axis], parts[axis]
     cut = -((r.start - border) // r.step)
     for half in (range(t.start, cut), range(cut, t.stop)):
-        yield from _divided([*taken[:axis], half, *taken[axis + 1 :]], ranges, chunks, most)
+        yield from _divided([*parts[:axis], half, *parts[axis + 1 :]], ranges, chunks, most)

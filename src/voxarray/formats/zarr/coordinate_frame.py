@@ -45,17 +45,19 @@ def world_of(axes: Sequence[Mapping[str, Any]], path: str) -> NDArray[np.float64
 
 
 def _directions(spatial: Mapping[str, Mapping[str, Any]], path: str) -> NDArray[np.float64]:
-    given = {name: axis["orientation"] for name, axis in spatial.items() if axis.get("orientation")}
-    if not given:
+    orientations = {
+        name: axis["orientation"] for name, axis in spatial.items() if axis.get("orientation")
+    }
+    if not orientations:
         return np.eye(3)
-    if given.keys() != spatial.keys():
-        raise _ambiguous(f"only the axes {sorted(given)} are oriented", path)
-    columns = {name: _direction(value, name, path) for name, value in given.items()}
+    if orientations.keys() != spatial.keys():
+        raise _ambiguous(f"only the axes {sorted(orientations)} are oriented", path)
+    columns = {name: _direction(value, name, path) for name, value in orientations.items()}
     if "z" not in columns:
         columns["z"] = np.cross(columns["x"], columns["y"])
     directions = np.stack([columns[name] for name in "xyz"], axis=1)
     if abs(np.linalg.det(directions)) != 1:
-        raise _ambiguous(f"axes point along the same line: {given}", path)
+        raise _ambiguous(f"axes point along the same line: {orientations}", path)
     return directions
 
 

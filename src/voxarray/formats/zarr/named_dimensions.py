@@ -77,7 +77,7 @@ def affine_beside(
     """
     spatial = {canonical(name): name for name in names if canonical(name) in ("x", "y", "z")}
     coordinates = {axis: _coordinate(store, group, name) for axis, name in spatial.items()}
-    present = {axis: found for axis, found in coordinates.items() if found is not None}
+    present = {axis: values for axis, values in coordinates.items() if values is not None}
     if not present:
         return None
     affine = np.eye(4)

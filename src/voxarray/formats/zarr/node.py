@@ -46,8 +46,10 @@ class Node:
         if prefix + _V3 in store:
             document = _load(store, prefix + _V3)
             attributes = _mapping(document.get("attributes", {}), store, key)
-            own = ((prefix + _V3, store.identity(prefix + _V3)),)
-            return cls(key, document.get("node_type") == "array", attributes, document, own)
+            document_identity = ((prefix + _V3, store.identity(prefix + _V3)),)
+            return cls(
+                key, document.get("node_type") == "array", attributes, document, document_identity
+            )
         present = [name for name in _V2 if prefix + name in store]
         if not present:
             return None
@@ -157,9 +159,10 @@ def require(node: Node | None, store: Store, key: str) -> Node:
     if node is None:
         inner = _nodes_below(store, key)
         hint = f"; give the path of one in it, for example {store.path}/{inner[0]}" if inner else ""
-        place = f"{store.path}/{key}" if key else store.path
+        location = f"{store.path}/{key}" if key else store.path
         raise UnsupportedError(
-            f"{place} is no Zarr group or array: there is no zarr.json, .zgroup or .zarray{hint}",
+            f"{location} is no Zarr group or array: there is no zarr.json, .zgroup or "
+            f".zarray{hint}",
             code="NO_NODE",
             path=store.path,
         )
@@ -170,6 +173,6 @@ def _nodes_below(store: Store, key: str) -> list[str]:
     """Keys of nodes in a folder that is none, as in a zip file that holds a whole folder."""
     try:
         keys = [f"{key}/{name}".strip("/") for name in store.folders(key)]
-        return [one for one in keys if Node.read(store, one) is not None]
+        return [item for item in keys if Node.read(store, item) is not None]
     except (VoxarrayError, OSError):
         return []

@@ -116,10 +116,11 @@ class Multiscale:
                 numbers[self.names.index(n)] if n in self.names else 0.0 for n in "xyz"
             ]
             result[row, 3] = numbers[size]
-            others = [n for n, axis in enumerate(self.names) if axis not in ("x", "y", "z")]
-            if numbers[others].any():
+            non_spatial = [n for n, axis in enumerate(self.names) if axis not in ("x", "y", "z")]
+            if numbers[non_spatial].any():
+                names = [self.names[n] for n in non_spatial]
                 raise FormatError(
-                    f"the {name} of {path} depends on the axes {[self.names[n] for n in others]}: "
+                    f"the {name} of {path} depends on the axes {names}: "
                     "all channels of an image must have one position; save the channels as "
                     "separate images",
                     code="MIXED_AXES",
@@ -161,12 +162,12 @@ def _after(
         system: The system to which the levels lead.
         axes: Its axes.
     """
-    given = image.get("coordinateTransformations") or []
+    transformations = image.get("coordinateTransformations") or []
     if not systems:
-        return composed(given, len(axes)), axes
+        return composed(transformations, len(axes)), axes
     matrix = np.eye(len(axes) + 1)
-    for _ in range(len(given) + 1):
-        onwards = [t for t in given if _leads_on(t, system, systems)]
+    for _ in range(len(transformations) + 1):
+        onwards = [t for t in transformations if _leads_on(t, system, systems)]
         if not onwards:
             return matrix, _axes_of(systems, system, len(axes))
         if len(onwards) > 1:

@@ -57,23 +57,23 @@ def image_with(group: Node, level: str, path: str) -> Json | None:
         FormatError: ``BAD_METADATA``.
     """
     try:
-        found: list[Json] = [
+        images: list[Json] = [
             image
             for image in group.ome["multiscales"]
             if level in (dataset["path"].strip("/") for dataset in image["datasets"])
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise _bad(path, error) from error
-    if not found:
+    if not images:
         return None
-    if any(_geometry(other) != _geometry(found[0]) for other in found):
+    if any(_geometry(other) != _geometry(images[0]) for other in images):
         raise UnsupportedError(
-            f"{level} is a level of {len(found)} multiscale images of {group.key or '/'}, which "
+            f"{level} is a level of {len(images)} multiscale images of {group.key or '/'}, which "
             "describe it differently: keep one of them",
             code="MULTIPLE_IMAGES",
             path=path,
         )
-    return found[0]
+    return images[0]
 
 
 def _geometry(image: Json) -> list[Any]:

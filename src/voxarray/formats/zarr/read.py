@@ -27,17 +27,17 @@ def open_zarr(path: str | os.PathLike[str]) -> Source:
     return open_located(locate(path), os.path.abspath(path))
 
 
-def open_located(place: ArchiveLocation, path: str) -> Source:
+def open_located(location: ArchiveLocation, path: str) -> Source:
     """As `open_zarr`, for what was located already."""
-    if place.is_ours:
-        return open_place(place, path)
-    nodes = chain(place.store, place.key)
+    if location.is_ours:
+        return open_place(location, path)
+    nodes = chain(location.store, location.key)
     if any(KEY in node.attributes for node in nodes):
-        Manifest.read(place.store)  # says that it is missing
-    if not nodes or nodes[0].key != place.key:
-        require(None, place.store, place.key)
+        Manifest.read(location.store)  # says that it is missing
+    if not nodes or nodes[0].key != location.key:
+        require(None, location.store, location.key)
     from voxarray.formats.zarr.third_party import (
         open_third_party,  # zarr-python: only where it is needed
     )
 
-    return open_third_party(place.store, nodes, path)
+    return open_third_party(location.store, nodes, path)

@@ -124,8 +124,8 @@ def _grown(chunk: Shape4, shape: Shape4, itemsize: int) -> Shape4:
     """Whole chunks along W, then H, then D, as long as they make no more than a block."""
     sizes = list(chunk)
     for axis in (1, 2, 3):
-        others = math.prod(sizes) // sizes[axis] * itemsize
-        fitting = max(1, _BLOCK_BYTES // (others * chunk[axis]))
+        slice_bytes = math.prod(sizes) // sizes[axis] * itemsize
+        fitting = max(1, _BLOCK_BYTES // (slice_bytes * chunk[axis]))
         sizes[axis] = chunk[axis] * min(fitting, -(-shape[axis] // chunk[axis]))
     c, w, h, d = sizes
     return c, w, h, d

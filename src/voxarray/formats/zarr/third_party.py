@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,8 +50,8 @@ def open_third_party(store: Store, nodes: Sequence[Node], path: str) -> ZarrSour
     if not node.is_array:
         return _open_group(store, node, above, path)
     for number, group in enumerate(above):
-        inside = node.key[len(group.key) :].strip("/")
-        image = image_with(group, inside, path) if is_image(group) else None
+        relative = node.key[len(group.key) :].strip("/")
+        image = image_with(group, relative, path) if is_image(group) else None
         if image is None:
             continue
         if not has_geometry(image, group, path):
@@ -58,7 +59,7 @@ def open_third_party(store: Store, nodes: Sequence[Node], path: str) -> ZarrSour
             return _open_array(store, group, node, path, names)
         multiscale = Multiscale.parse(image, group, path)
         source = _open_image(store, group, above[number + 1 :], multiscale, path)
-        return source.level(multiscale.paths.index(inside))
+        return source.level(multiscale.paths.index(relative))
     return _open_array(store, above[0] if above else None, node, path)
 
 
@@ -191,11 +192,11 @@ def _image_of_labels(above: Sequence[Node]) -> list[Node]:
 
 def _require_same_names(array: Node, image: Multiscale, path: str) -> None:
     """The array's own names of its axes may not say something else than OME-Zarr's."""
-    own = [canonical(name) for name in array.dimension_names or ()]
-    both = [(a, b) for a, b in zip(own, image.names, strict=False) if a and a in "xyzct"]
-    if any(a != b for a, b in both):
+    named = [canonical(name) for name in array.dimension_names or ()]
+    pairs = [(a, b) for a, b in zip(named, image.names, strict=False) if a and a in "xyzct"]
+    if any(a != b for a, b in pairs):
         raise FormatError(
-            f"the dimensions of {array.key} are named {own}, but the metadata of its image name "
+            f"the dimensions of {array.key} are named {named}, but the metadata of its image name "
             f"them {image.names}: repair one of the two",
             code="BAD_AXES",
             path=path,
@@ -204,9 +205,8 @@ def _require_same_names(array: Node, image: Multiscale, path: str) -> None:
 
 def _require_same_decoding(decodings: Sequence[Decoding], path: str) -> None:
     """Levels that stand for other intensities than the first would be another image."""
-    first = decodings[0]
-    if any((one.marks, one.scaling, one.meant) != (first.marks, first.scaling, first.meant)
-           for one in decodings):  # fmt: skip
+    stands_for = operator.attrgetter("marks", "scaling", "decoded")
+    if any(stands_for(other) != stands_for(decodings[0]) for other in decodings):
         raise FormatError(
             f"the levels of {path} differ in their type, scale_factor, add_offset or marks of "
             "missing voxels: repair their attributes",

@@ -49,13 +49,13 @@ def _kinds(transform: Any) -> Iterator[str]:
     """Types of a transformation and of those in it; of those per axis, as if there were one."""
     kind = transform["type"]
     if kind == "sequence":
-        for one in _listed(transform.get("transformations")):
-            yield from _kinds(one)
+        for item in _listed(transform.get("transformations")):
+            yield from _kinds(item)
     elif kind == "bijection":
         yield from _kinds(transform["forward"])
     elif kind == "byDimension":
-        inner = [_one_of(one) for one in _listed(transform.get("transformations"))]
-        yield from {kind for one in inner for kind in _kinds(one)}
+        inner = [_one_of(item) for item in _listed(transform.get("transformations"))]
+        yield from {kind for item in inner for kind in _kinds(item)}
     else:
         yield kind
 

@@ -92,7 +92,7 @@ class ZarrVoxels:
                 (``BAD_DIMS``), or a chunk would take too much memory (``BOMB``).
         """
         _require_known(node.document, store)
-        documents = tuple(doc for one in (node, *above) for doc in one.documents)
+        documents = tuple(doc for item in (node, *above) for doc in item.documents)
         opened = now_ns()
         array = _array(store, node.key, documents, opened)
         dtype = np.dtype(array.dtype)
@@ -119,9 +119,9 @@ class ZarrVoxels:
                 path=store.path,
             )
         native = dtype.newbyteorder("=")
-        found = cls(store, node.key, documents, array.shape, chunks, native, opened)
-        found.require_bounded()
-        return found
+        voxels = cls(store, node.key, documents, array.shape, chunks, native, opened)
+        voxels.require_bounded()
+        return voxels
 
     def require_bounded(self) -> None:
         """Refuse an array of which one chunk would take more memory than allowed (``BOMB``)."""
@@ -151,7 +151,7 @@ class ZarrVoxels:
         self._require_unchanged()
         ascending = [r if r.step > 0 else r[::-1] for r in ranges]
         array = _array(self.store, self.key, self.documents, self.opened)
-        with _named(self.store, self.key):
+        with _zarr_errors(self.store, self.key):
             voxels = self._decoded(array, ascending)
         flips = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
         return voxels.astype(self.dtype, copy=False)[flips]
@@ -163,19 +163,19 @@ class ZarrVoxels:
         shape = tuple(map(len, ascending))
         if voxels.shape == shape:
             return voxels  # as nearly always: nothing is copied
-        whole = np.empty(shape, self.dtype)
-        whole[part] = voxels
+        result = np.empty(shape, self.dtype)
+        result[part] = voxels
         for part in parts:
-            whole[part] = _decoded_part(array, ascending, part)
-        return whole
+            result[part] = _decoded_part(array, ascending, part)
+        return result
 
     def _require_unchanged(self) -> None:
         for key, identity in self.documents:
             try:
-                now = self.store.identity(key)
+                current = self.store.identity(key)
             except (MissingDataError, MissingFileError):
-                now = None
-            if now != identity:
+                current = None
+            if current != identity:
                 raise SourceChangedError(
                     f"{key} of {self.store.path} changed after it was opened: open it again",
                     path=self.store.path,
@@ -183,8 +183,8 @@ class ZarrVoxels:
 
 
 def _decoded_part(array: Any, ascending: Sequence[range], part: Part) -> NDArray:
-    inside = [r[some] for r, some in zip(ascending, part, strict=True)]
-    return np.asarray(array[tuple(slice(r.start, r[-1] + 1, r.step) for r in inside)])
+    ranges = [r[some] for r, some in zip(ascending, part, strict=True)]
+    return np.asarray(array[tuple(slice(r.start, r[-1] + 1, r.step) for r in ranges)])
 
 
 @lru_cache(maxsize=256)
@@ -196,11 +196,11 @@ def _array(store: Store, key: str, documents: tuple[tuple[str, Hashable], ...], 
 
     files = ReadOnlyStore(store, ChunkFingerprints(store, opened))
     version = 3 if documents[0][0].endswith("zarr.json") else 2
-    with _named(store, key, "BAD_METADATA"):
+    with _zarr_errors(store, key, "BAD_METADATA"):
         return zarr.open_array(files, path=key, mode="r", zarr_format=version)
 
 
-class _named:  # noqa: N801  # used as a function
+class _zarr_errors:  # noqa: N801  # used as a function
     """Errors that zarr-python and its codecs raise inside become ours."""
 
     def __init__(self, store: Store, key: str, code: str = "BAD_CHUNK") -> None:
