@@ -65,8 +65,8 @@ class AxisPlan:
         """First voxel of each patch that has a weight, and the one after the last; in the axis."""
         spans = []
         for start, window in zip(self.starts, self.windows, strict=True):
-            (found,) = np.nonzero(window)
-            spans.append((start + int(found[0]), start + int(found[-1]) + 1))
+            (indices,) = np.nonzero(window)
+            spans.append((start + int(indices[0]), start + int(indices[-1]) + 1))
         return spans
 
     @cached_property
@@ -149,6 +149,6 @@ def _windows(
     if blend == "hann":
         window = np.hanning(patch + 2)[1:-1]  # without the zeros of its ends
     elif blend == "gaussian":
-        places = np.arange(patch) - (patch - 1) / 2
-        window = np.exp(-(places**2) / (2 * (SIGMA * patch) ** 2))
+        offsets = np.arange(patch) - (patch - 1) / 2
+        window = np.exp(-(offsets**2) / (2 * (SIGMA * patch) ** 2))
     return np.broadcast_to(window, (len(starts), patch))

@@ -35,10 +35,10 @@ class Blender:
         store.begin(number)
         visit, start = plan.visit(number), plan.start(number)
         for cell in plan.cells(number):
-            inside = tuple(
+            slices = tuple(
                 slice(r.start - s, r.stop - s) for r, s in zip(plan.box(cell), start, strict=True)
             )
-            piece = prediction[(slice(None), *inside)]
+            piece = prediction[(slice(None), *slices)]
             share = torch.from_numpy(self._weights.share(cell, visit))
             is_new = plan.is_new(cell, number)
             sums = torch.from_numpy(store.new(cell) if is_new else store.get(cell))

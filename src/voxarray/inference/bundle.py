@@ -202,8 +202,8 @@ class Bundle:
             if agrees is not None and value not in agrees:
                 ignored.append(f"{name}={value!r} of the inferer")
         steps = [s for s in self._steps("postprocessing") if s.get("_disabled_") is not True]
-        others = [_name(step) for step in steps if _name(step) not in _POSTPROCESSING]
-        return [*ignored, *(f"{name} after the network" for name in others)]
+        unsupported = [_name(step) for step in steps if _name(step) not in _POSTPROCESSING]
+        return [*ignored, *(f"{name} after the network" for name in unsupported)]
 
     @property
     def _inferer(self) -> Mapping[str, Any]:
@@ -213,8 +213,8 @@ class Bundle:
         if not isinstance(value, Mapping):
             raise self._refused("inferer", repr(value))
         # Where it runs is often an expression, and does not matter.
-        heeded = {key: one for key, one in value.items() if key not in _WITHOUT_EFFECT}
-        return dict(self._plain(heeded, "inferer"))
+        relevant = {key: item for key, item in value.items() if key not in _WITHOUT_EFFECT}
+        return dict(self._plain(relevant, "inferer"))
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -230,9 +230,9 @@ class Bundle:
         names: Mapping[str, Any] = next(filter(None, (i.get("channel_def") for i in inputs)), {})
         return tuple(str(names[key]) for key in sorted(names, key=int)) if len(names) > 1 else ()
 
-    def _data_format(self, which: str) -> list[Mapping[str, Any]]:
-        known = self.metadata.get("network_data_format", {})
-        return [one for one in known.get(which, {}).values() if isinstance(one, Mapping)]
+    def _data_format(self, kind: str) -> list[Mapping[str, Any]]:
+        formats = self.metadata.get("network_data_format", {})
+        return [item for item in formats.get(kind, {}).values() if isinstance(item, Mapping)]
 
     # --- Reading the configuration ----------------------------------------------------------------
 
@@ -241,7 +241,7 @@ class Bundle:
         steps = value.get("transforms") if isinstance(value, Mapping) else None
         if isinstance(steps, str) and _REFERENCE.fullmatch(steps):
             steps = self._looked_up(steps)
-        return [dict(one) for one in steps or () if isinstance(one, Mapping)]
+        return [dict(item) for item in steps or () if isinstance(item, Mapping)]
 
     def preprocessing(self) -> list[Mapping[str, Any]]:
         """Steps of the preprocessing, resolved, without those that are disabled."""
@@ -282,10 +282,10 @@ class Bundle:
             )
         if isinstance(value, Mapping):
             return {
-                key: self._plain(one, f"{where}.{key}", depth + 1) for key, one in value.items()
+                key: self._plain(item, f"{where}.{key}", depth + 1) for key, item in value.items()
             }
         if isinstance(value, list):
-            return [self._plain(one, where, depth + 1) for one in value]
+            return [self._plain(item, where, depth + 1) for item in value]
         if not isinstance(value, str):
             return value
         if _REFERENCE.fullmatch(value):
@@ -297,9 +297,9 @@ class Bundle:
                 raise self._refused(where, repr(value)) from None
         return value
 
-    def _refused(self, where: str, what: str) -> ModelError:
+    def _refused(self, where: str, expression: str) -> ModelError:
         return ModelError(
-            f"{self.config_path} has the expression {what} at {where}. Voxarray runs no "
+            f"{self.config_path} has the expression {expression} at {where}. Voxarray runs no "
             "expressions, since they are programs; it reads only numbers and names. Write the "
             "value there, or pass it to infer",
             code="BUNDLE_EXPRESSION",

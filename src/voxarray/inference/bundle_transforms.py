@@ -42,8 +42,8 @@ def preprocessing(steps: Sequence[Mapping[str, Any]], path: str) -> Compose | No
         name = str(step.get("_target_", "")).rsplit(".", 1)[-1]
         if name in _OURS:
             continue
-        made = _KNOWN.get(name, _unknown)(step)
-        if made is None:
+        transform = _KNOWN.get(name, _unknown)(step)
+        if transform is None:
             raise ModelError(
                 f"{path} preprocesses by {name} with {_arguments(step)}, which has no "
                 f"counterpart here (known are {', '.join((*_OURS, *_KNOWN))}): pass an "
@@ -51,7 +51,7 @@ def preprocessing(steps: Sequence[Mapping[str, Any]], path: str) -> Compose | No
                 code="BUNDLE_TRANSFORM",
                 path=path,
             )
-        transforms.append(made)
+        transforms.append(transform)
     return Compose(transforms) if transforms else None
 
 
@@ -76,15 +76,15 @@ class Spacing:
     def grid(self, grid: Grid) -> Grid:
         """The grid of a resampled image."""
         spacing = [
-            wanted if wanted > 0 else own
-            for wanted, own in zip(self.spacing, grid.spacing, strict=True)
+            requested if requested > 0 else current
+            for requested, current in zip(self.spacing, grid.spacing, strict=True)
         ]
         affine = np.array(grid.affine)
         affine[:3, :3] = grid.direction * np.array(spacing)
         corners = np.array(list(itertools.product(*[(0, n - 1) for n in grid.shape])))
-        places = corners * (np.array(grid.spacing) / spacing)
+        positions = corners * (np.array(grid.spacing) / spacing)
         # MONAI rounds the extent between outermost centres, in numpy's way: halves to even.
-        x, y, z = np.round(np.ptp(places, axis=0) + 1).astype(int).tolist()
+        x, y, z = np.round(np.ptp(positions, axis=0) + 1).astype(int).tolist()
         return Grid((x, y, z), affine)
 
 
@@ -102,8 +102,8 @@ def _spacing(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
     mode = mode[0] if isinstance(mode, (list, tuple)) and mode else mode
     kernel = {"bilinear": "linear", "nearest": "nearest"}.get(str(mode))
     values = [pixdim] * 3 if isinstance(pixdim, (int, float)) else pixdim
-    known = {"_target_", "keys", "pixdim", "mode", "padding_mode", "diagonal", "align_corners"}
-    plain = isinstance(values, (list, tuple)) and len(values) == 3 and set(step) <= known
+    supported = {"_target_", "keys", "pixdim", "mode", "padding_mode", "diagonal", "align_corners"}
+    plain = isinstance(values, (list, tuple)) and len(values) == 3 and set(step) <= supported
     if not plain or kernel is None or step.get("diagonal"):
         return None
     if step.get("padding_mode", "border") != "border":
@@ -127,26 +127,30 @@ def _scale(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
 
 
 def _normalize(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-    known = {"_target_", "keys", "subtrahend", "divisor", "nonzero", "channel_wise"}
-    given = {key: step.get(key) for key in ("subtrahend", "divisor")}
-    plain = all(v is None or isinstance(v, (int, float)) for v in given.values())
-    if not plain or not set(step) <= known:
+    supported = {"_target_", "keys", "subtrahend", "divisor", "nonzero", "channel_wise"}
+    constants = {key: step.get(key) for key in ("subtrahend", "divisor")}
+    plain = all(v is None or isinstance(v, (int, float)) for v in constants.values())
+    if not plain or not set(step) <= supported:
         return None
     return NormalizeIntensity(
-        given["subtrahend"],
-        given["divisor"],
+        constants["subtrahend"],
+        constants["divisor"],
         bool(step.get("nonzero")),
         bool(step.get("channel_wise")),
     )
 
 
 def _crop_foreground(step: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-    known = {"_target_", "keys", "source_key", "margin", "allow_smaller", "k_divisible", "mode"}
-    known |= {"start_coord_key", "end_coord_key"}
+    supported = {"_target_", "keys", "source_key", "margin", "allow_smaller", "k_divisible", "mode"}
+    supported |= {"start_coord_key", "end_coord_key"}
     keys = step.get("keys")
     keys = [keys] if isinstance(keys, str) else keys
-    own = isinstance(keys, list) and keys == [step.get("source_key", "")]
-    if not own or not set(step) <= known or step.get("mode", "constant") != "constant":
+    is_own_source = isinstance(keys, list) and keys == [step.get("source_key", "")]
+    if (
+        not is_own_source
+        or not set(step) <= supported
+        or step.get("mode", "constant") != "constant"
+    ):
         return None
     margin, divisor = (_three(step.get(k, d)) for k, d in (("margin", 0), ("k_divisible", 1)))
     if margin is None or divisor is None or min(margin) < 0 or min(divisor) < 1:

@@ -46,7 +46,7 @@ class CellLedger:
         self._resident: dict[Cell, int] = {}
         self._away: dict[Cell, tuple[int, int]] = {}
         self._done: set[Cell] = set()
-        self._now = -1
+        self._patch = -1
         self._slots = Slots()
         self.bytes = self.peak = self.moved = 0
 
@@ -57,7 +57,7 @@ class CellLedger:
 
     def begin(self, number: int) -> None:
         """Say which patch is at work."""
-        self._now = number
+        self._patch = number
         self._done.clear()
 
     def add(self, cell: Cell, size: int) -> None:
@@ -107,7 +107,7 @@ class CellLedger:
 
     def _needed_at(self, cell: Cell) -> float:
         # What the patch at work has not touched yet, it will touch next.
-        after = self._now if cell in self._done else self._now - 1
+        after = self._patch if cell in self._done else self._patch - 1
         use = self._next_use(cell, after)
         return float("inf") if use is None else use
 
@@ -191,22 +191,22 @@ class Recycled:
         most: Bytes that are held at most, in use or kept for use.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: dict[int, list[NDArray[np.uint8]]] = {}
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._free: dict[int, list[NDArray[np.uint8]]] = {}
         self._bytes = self._used = 0
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype) -> NDArray:
         """An uninitialised array."""
         size = math.prod(shape) * dtype.itemsize
         self._used += size
-        kept = self._kept.get(size)
-        if kept:
+        free = self._free.get(size)
+        if free:
             self._bytes -= size
-            return kept.pop().view(dtype).reshape(shape)
-        while self._bytes and self._used + self._bytes > self._most:
-            largest = max(one for one, arrays in self._kept.items() if arrays)
-            self._kept[largest].pop()
+            return free.pop().view(dtype).reshape(shape)
+        while self._bytes and self._used + self._bytes > self._limit:
+            largest = max(nbytes for nbytes, arrays in self._free.items() if arrays)
+            self._free[largest].pop()
             self._bytes -= largest
         return _bytes(size).view(dtype).reshape(shape)
 
@@ -214,11 +214,11 @@ class Recycled:
         """An array of `take` is not needed any more."""
         self._used -= array.nbytes
         self._bytes += array.nbytes
-        self._kept.setdefault(array.nbytes, []).append(array.reshape(-1).view(np.uint8))
+        self._free.setdefault(array.nbytes, []).append(array.reshape(-1).view(np.uint8))
 
     def clear(self) -> None:
         """Let go of what is kept."""
-        self._kept.clear()
+        self._free.clear()
         self._bytes = 0
 
 

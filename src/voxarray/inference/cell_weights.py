@@ -35,7 +35,7 @@ class CellWeights:
     def __init__(self, plan: PatchPlan, blend: str) -> None:
         self._plan = plan
         self._floor = _floor(plan) if blend == "gaussian" else 0.0
-        self._kept: OrderedDict[object, NDArray] = OrderedDict()
+        self._cache: OrderedDict[object, NDArray] = OrderedDict()
         self._bytes = 0
         # Fresh memory for each of the eight patches of a cell took 1.7 times as long as its sum.
         self._work = np.empty(0)
@@ -53,21 +53,21 @@ class CellWeights:
         number = tuple(v - first for v, first in zip(visit, firsts, strict=True))
 
         def weighed() -> NDArray:
-            total = self._known(pattern, lambda: self._total(cell))
+            total = self._cached(pattern, lambda: self._total(cell))
             weights = self._raw(cell, visit)
             weights /= total
             return weights.astype(np.float32)
 
-        return self._known((pattern, number), weighed)
+        return self._cached((pattern, number), weighed)
 
-    def _known(self, key: object, make: Callable[[], NDArray]) -> NDArray:
-        if key not in self._kept:
-            made = self._kept[key] = make()
-            self._bytes += made.nbytes
-            while self._bytes > KEPT_BYTES and len(self._kept) > 1:
-                self._bytes -= self._kept.popitem(last=False)[1].nbytes
-        self._kept.move_to_end(key)
-        return self._kept[key]
+    def _cached(self, key: object, make: Callable[[], NDArray]) -> NDArray:
+        if key not in self._cache:
+            value = self._cache[key] = make()
+            self._bytes += value.nbytes
+            while self._bytes > KEPT_BYTES and len(self._cache) > 1:
+                self._bytes -= self._cache.popitem(last=False)[1].nbytes
+        self._cache.move_to_end(key)
+        return self._cache[key]
 
     def _total(self, cell: Cell) -> NDArray[np.float64]:
         """Sum of the weights of all patches that cover a cell."""

@@ -28,37 +28,41 @@ class Classes:
     table: tuple[Label, ...] = ()
 
     @classmethod
-    def of(cls, given: Any, known: Mapping[int, str]) -> Classes:
+    def of(cls, requested: Any, model_names: Mapping[int, str]) -> Classes:
         """Classes as a user gives them, or as a model knows them.
 
         Args:
-            given: How many; names of all, in order; or the label of each, in order, with its name
-                or with its name and colour (RGB or RGBA, 0 to 255).
-            known: Names by label, in order.
+            requested: How many; names of all, in order; or the label of each, in order, with its
+                name or with its name and colour (RGB or RGBA, 0 to 255).
+            model_names: Names by label, in order.
 
         Raises:
             ValueError: For anything else.
             UnsupportedError: If two have the same name (``CLASSES_REPEATED``).
             ModelError: If the model knows of another number of classes (``CLASSES_CHANGED``).
         """
-        if given is None:
-            given = dict(known) or None
-        if given is None:
+        if requested is None:
+            requested = dict(model_names) or None
+        if requested is None:
             return cls()
-        if isinstance(given, (int, np.integer)) and not isinstance(given, bool):
-            if given < 1:
-                raise ValueError(f"classes is 1 at least, not {given}")
-            return cls(int(given), None, tuple(Label(v, n) for v, n in known.items()))
-        if not given or isinstance(given, str) or not isinstance(given, (Mapping, Sequence)):
-            raise ValueError(f"classes is a number, names, or names by label, not {given!r}")
+        if isinstance(requested, (int, np.integer)) and not isinstance(requested, bool):
+            if requested < 1:
+                raise ValueError(f"classes is 1 at least, not {requested}")
+            return cls(int(requested), None, tuple(Label(v, n) for v, n in model_names.items()))
+        if (
+            not requested
+            or isinstance(requested, str)
+            or not isinstance(requested, (Mapping, Sequence))
+        ):
+            raise ValueError(f"classes is a number, names, or names by label, not {requested!r}")
         # One class alone is what is not background.
-        first = 0 if len(given) > 1 else 1
-        rows = given if isinstance(given, Mapping) else dict(enumerate(given, first))
+        first = 0 if len(requested) > 1 else 1
+        rows = requested if isinstance(requested, Mapping) else dict(enumerate(requested, first))
         table = tuple(_label(value, name) for value, name in rows.items())
-        if known and len(known) != len(table):
+        if model_names and len(model_names) != len(table):
             raise ModelError(
-                f"classes= names {len(table)} classes, and the model has {len(known)}: "
-                f"{dict(known)}; name each of these, or leave classes= out",
+                f"classes= names {len(table)} classes, and the model has {len(model_names)}: "
+                f"{dict(model_names)}; name each of these, or leave classes= out",
                 code="CLASSES_CHANGED",
             )
         names = [label.name for label in table]

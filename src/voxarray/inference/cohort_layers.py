@@ -71,8 +71,8 @@ def add_layer(
             code="NAME_TAKEN",
             path=scan.path,
         )
-    made = transform.of_scan(scan)[PREDICTION]
-    return archive.add_labels(layer, made, progress=progress)
+    label_map = transform.of_scan(scan)[PREDICTION]
+    return archive.add_labels(layer, label_map, progress=progress)
 
 
 def add_layers(
@@ -118,11 +118,13 @@ def add_layers(
     )
     failures = {name: error for name, error in ends.items() if error is not None}
     if failures:
-        told = "; ".join(f"{name}: {_told(error)}" for name, error in [*failures.items()][:_TOLD])
-        others = ", all others have it" if len(failures) < len(ends) else ""
+        messages = "; ".join(
+            f"{name}: {_message(error)}" for name, error in [*failures.items()][:_TOLD]
+        )
+        suffix = ", all others have it" if len(failures) < len(ends) else ""
         raise VoxarrayError(
             f"layer {layer!r} could not be made for {len(failures)} of {len(ends)} subjects"
-            f"{others}; when the causes are mended, run the same call again: {told}",
+            f"{suffix}; when the causes are mended, run the same call again: {messages}",
             code="SOME_FAILED",
             path=cohort.path,
         )
@@ -148,20 +150,20 @@ def ends_of_layers(
     ends: dict[str, Exception | None] = {}
     with _executor(workers, scheduler, executor) as pool:
         # A task that cannot fail: if it does, no process began, and no subject is to blame.
-        begun = pool.submit(os.getpid) if workers and pool is not None else None
+        first_task = pool.submit(os.getpid) if workers and pool is not None else None
         for name, finished in _runs(transform, cohort, part, layer, pool, progress):
             ends[name] = None
             try:
                 finished()
             except Exception as error:  # ours, of the user's transform, or of a worker that is lost
                 ends[name] = error
-        why = begun.exception() if begun is not None else None
+        why = first_task.exception() if first_task is not None else None
     if why is not None:
         raise workers_not_started(workers, why) from why
     return ends
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) if isinstance(error, VoxarrayError) else f"{type(error).__name__}: {error}"
 
 
@@ -183,9 +185,10 @@ def _runs(
                 ),
             )
         return
-    ours = settings.configured() | share_of(processes_of(pool))
+    configuration = settings.configured() | share_of(processes_of(pool))
     futures: dict[Future[None], str] = {
-        pool.submit(_in_worker, ours, transform, cohort.member(name), layer): name for name in names
+        pool.submit(_in_worker, configuration, transform, cohort.member(name), layer): name
+        for name in names
     }
     try:
         for future in as_completed(futures):
@@ -196,9 +199,9 @@ def _runs(
 
 
 def _in_worker(
-    ours: dict[str, Any], transform: InferenceTransform, member: Any, layer: str
+    configuration: dict[str, Any], transform: InferenceTransform, member: Any, layer: str
 ) -> None:
-    with settings.of_task(ours):
+    with settings.of_task(configuration):
         add_layer(transform, member.subject(), layer, False, may_be_there=True)
 
 
@@ -206,8 +209,8 @@ def _in_worker(
 def _executor(
     workers: int, scheduler: str | None, executor: Executor | None
 ) -> Iterator[Executor | None]:
-    given = [name for name in (workers, scheduler, executor) if name]
-    if len(given) > 1:
+    chosen = [name for name in (workers, scheduler, executor) if name]
+    if len(chosen) > 1:
         raise ValueError("give only one of workers, scheduler and executor")
     if scheduler is not None:
         distributed = import_optional("distributed", "distributed")

@@ -53,15 +53,15 @@ class SubjectsFailedError(VoxarrayError):
             table: Scores of the others.
         """
         others = tuple(compared)
-        told = "; ".join(f"{name}: {error}" for name, error in [*failures.items()][:_TOLD])
+        messages = "; ".join(f"{name}: {error}" for name, error in [*failures.items()][:_TOLD])
         more = f"; and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
-        made = cls(
+        result = cls(
             f"{len(failures)} of {len(failures) + len(others)} subjects could not be compared, and "
-            f"the scores of all others are in the attribute table of this error: {told}{more}",
+            f"the scores of all others are in the attribute table of this error: {messages}{more}",
             code="SOME_FAILED",
         )
-        made.table, made.failures, made.compared = table, dict(failures), others
-        return made
+        result.table, result.failures, result.compared = table, dict(failures), others
+        return result
 
 
 def both_cohorts(prediction: Any, reference: Any) -> tuple[Cohort, Cohort]:
@@ -72,14 +72,16 @@ def both_cohorts(prediction: Any, reference: Any) -> tuple[Cohort, Cohort]:
         MissingFileError: If one is a path at which there is nothing.
         StateError: If their subjects differ (``SUBJECTS_DIFFER``).
     """
-    for one, what, other in zip((prediction, reference), _ROLES, reversed(_ROLES), strict=True):
-        if not isinstance(one, Cohort):
-            if isinstance(one, (str, os.PathLike)):
-                LabelMap(one)  # which says that there is nothing
-            given = one if isinstance(one, (str, os.PathLike)) else type(one).__name__
+    for cohort, role, other in zip((prediction, reference), _ROLES, reversed(_ROLES), strict=True):
+        if not isinstance(cohort, Cohort):
+            if isinstance(cohort, (str, os.PathLike)):
+                LabelMap(cohort)  # which says that there is nothing
+            description = (
+                cohort if isinstance(cohort, (str, os.PathLike)) else type(cohort).__name__
+            )
             raise TypeError(
-                f"the {other} is a cohort, and the {what} is not ({given}): compare two cohorts "
-                "(in Python, vx.Cohort(folder) opens one), or two label maps"
+                f"the {other} is a cohort, and the {role} is not ({description}): compare two "
+                "cohorts (in Python, vx.Cohort(folder) opens one), or two label maps"
             )
     missing = set(prediction.names) ^ set(reference.names)
     if missing:
@@ -125,10 +127,10 @@ def scores_of_cohorts(
     for name in prediction.names:  # who lacks one is told before hours of counting
         maps_of(name)
     failures = dict[str, Exception]()
-    shown = [] if picture is None else prediction.names[: picture.most]
+    pictured = [] if picture is None else prediction.names[: picture.most]
     if picture is not None:
-        picture.left_out = len(prediction) - len(shown)
-        for name in shown:
+        picture.left_out = len(prediction) - len(pictured)
+        for name in pictured:
             scan = picture.scan(name, reference)
             try:
                 picture.expect(name, *maps_of(name), scan)
@@ -142,11 +144,11 @@ def scores_of_cohorts(
             if name in failures:
                 continue
             try:
-                found, truth = map(checked_label_map, maps_of(name), _ROLES)
-                if is_same(found, truth):
-                    same.append(found.source.path)
-                own = picture if name in shown else None
-                tables[name] = compare(name, (found, truth), own, report)
+                predicted, truth = map(checked_label_map, maps_of(name), _ROLES)
+                if is_same(predicted, truth):
+                    same.append(predicted.source.path)
+                subject_picture = picture if name in pictured else None
+                tables[name] = compare(name, (predicted, truth), subject_picture, report)
             except (VoxarrayError, OSError) as error:
                 failures[name] = _without_voxels(error)
     if failures and not tables:
@@ -167,10 +169,10 @@ def scores_of_cohorts(
 
 def _without_voxels(error: Exception) -> Exception:
     """An error to keep: its traceback would hold what was read for it, some MB of each subject."""
-    one: BaseException | None = error
-    while one is not None:
-        traceback.clear_frames(one.__traceback__)
-        one = one.__cause__ or one.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
     return error
 
 

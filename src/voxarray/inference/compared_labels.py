@@ -17,25 +17,25 @@ from voxarray.source.base import Source
 from voxarray.source.window import Window
 
 
-def checked_label_map(given: Any, what: str) -> Image:
+def checked_label_map(value: Any, role: str) -> Image:
     """What is given as a label map, or its path.
 
     Args:
-        given: By the caller.
-        what: ``"prediction"`` or ``"reference"``, for messages.
+        value: By the caller.
+        role: ``"prediction"`` or ``"reference"``, for messages.
 
     Raises:
         UnsupportedError: If it is none (``NO_LABELS``).
     """
-    image = LabelMap(given) if isinstance(given, (str, os.PathLike)) else given
+    image = LabelMap(value) if isinstance(value, (str, os.PathLike)) else value
     if not isinstance(image, Image):
-        raise TypeError(f"{what} is a LabelMap, its path or a Cohort, not {type(given).__name__}")
+        raise TypeError(f"{role} is a LabelMap, its path or a Cohort, not {type(value).__name__}")
     source: Source = image.source
-    if not isinstance(given, LabelMap):  # or the caller has said that it is one
-        _refuse_intensities(source, what)
+    if not isinstance(value, LabelMap):  # or the caller has said that it is one
+        _refuse_intensities(source, role)
     if source.shape[0] != 1 or source.dtype.kind not in "biuf":
         raise UnsupportedError(
-            f"the {what} has {source.shape[0]} channels of {source.dtype}: expected one channel "
+            f"the {role} has {source.shape[0]} channels of {source.dtype}: expected one channel "
             "of integer labels; take one of them, image[channel : channel + 1, :, :, :]",
             code="NO_LABELS",
             path=source.path,
@@ -55,23 +55,23 @@ def checked_labels(labels: Any) -> list[int] | None:
     expected = "labels= is a list of whole numbers other than 0, the background, such as [1, 2]"
     if isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable):
         raise TypeError(f"{expected}, and not {labels!r}")
-    found = []
+    numbers = []
     for label in labels:
         try:
-            found.append(operator.index(label))
+            numbers.append(operator.index(label))
         except TypeError:
             raise TypeError(f"{expected}, and {label!r} is none") from None
-    if 0 in found:
-        raise ValueError(f"{expected}, and 0 is among {found}: leave it out")
-    return list(dict.fromkeys(found))
+    if 0 in numbers:
+        raise ValueError(f"{expected}, and 0 is among {numbers}: leave it out")
+    return list(dict.fromkeys(numbers))
 
 
-def _refuse_intensities(source: Source, what: str) -> None:
+def _refuse_intensities(source: Source, role: str) -> None:
     """Refuse a scan that its archive calls one: each of its intensities would count as a label."""
     archive = Window.of(source).base
     if isinstance(archive, ArchiveSource) and not is_label_map(source):
         raise UnsupportedError(
-            f"the {what} is an archive of intensities, not of labels: expected a label map, such "
+            f"the {role} is an archive of intensities, not of labels: expected a label map, such "
             "as labels/NAME in this archive. If its voxels are labels, give it as "
             "vx.LabelMap(path), or write the archive again: vx.LabelMap(path).save(...)",
             code="NO_LABELS",
@@ -85,11 +85,11 @@ def whole_numbers(voxels: NDArray) -> NDArray:
         return voxels.view(np.uint8)
     if voxels.dtype.kind in "iu":
         return voxels
-    whole = voxels.astype(np.int64)
-    if not np.array_equal(whole, voxels):
+    integers = voxels.astype(np.int64)
+    if not np.array_equal(integers, voxels):
         raise UnsupportedError(
             "a label map has voxels that are not whole numbers: if it is a map of probabilities, "
             "threshold it first",
             code="NO_LABELS",
         )
-    return whole
+    return integers

@@ -99,7 +99,7 @@ class Evaluation(Mapping[int, LabelScores]):
         """A row per label: Dice, volumes in mm³, distances between surfaces in mm."""
         import pandas as pd
 
-        rows = [one.row() for one in self.scores.values()]
+        rows = [score.row() for score in self.scores.values()]
         return pd.DataFrame(rows, columns=list(_EMPTY.row()))
 
     def _repr_html_(self) -> str:
@@ -200,8 +200,10 @@ def evaluate(
     if isinstance(prediction, Cohort) or isinstance(reference, Cohort):
         pair = both_cohorts(prediction, reference)
 
-        def scores_of(name: str, maps: Any, own: Montage | None, report: Any) -> pd.DataFrame:
-            return _compare(name, maps[0], maps[1], chosen, surfaces, own, report).table
+        def scores_of(
+            name: str, maps: Any, subject_picture: Montage | None, report: Any
+        ) -> pd.DataFrame:
+            return _compare(name, maps[0], maps[1], chosen, surfaces, subject_picture, report).table
 
         names, empty = (layer, reference_layer), Evaluation({}).table
         return scores_of_cohorts(*pair, names, scores_of, empty, picture, progress)
@@ -231,21 +233,25 @@ def _compare(
     picture: Montage | None,
     progress: ProgressOption,
 ) -> Evaluation:
-    found, truth = prediction.source, reference.source
-    _require_one_grid(found, truth, surfaces)
+    predicted, truth = prediction.source, reference.source
+    _require_one_grid(predicted, truth, surfaces)
     counts = LabelCounts()
     slices = None if picture is None else picture.slices(name)
-    with reporting(progress, title_of(found.path, "evaluation")) as report:
-        for box, voxels in pieces(found, report):
+    with reporting(progress, title_of(predicted.path, "evaluation")) as report:
+        for box, voxels in pieces(predicted, report):
             counts.add(box, whole_numbers(voxels), whole_numbers(truth.read(box)))
             if slices is not None:
                 slices.add(box, voxels)
             del voxels  # or it would be held while the next one is read
-    names = {label.value: label.name for source in (truth, found) for label in source.label_table}
+    names = {
+        label.value: label.name for source in (truth, predicted) for label in source.label_table
+    }
     compared = counts.labels if labels is None else labels
-    scores = Evaluation({k: _scores(k, names, counts, found, truth, surfaces) for k in compared})
+    scores = Evaluation(
+        {k: _scores(k, names, counts, predicted, truth, surfaces) for k in compared}
+    )
     if picture is not None:
-        picture.add(name, [one.dice for one in scores.values()])
+        picture.add(name, [score.dice for score in scores.values()])
     return scores
 
 
@@ -253,49 +259,51 @@ def _scores(
     label: int,
     names: Mapping[int, str],
     counts: LabelCounts,
-    found: Source,
+    prediction: Source,
     truth: Source,
     surfaces: bool,
 ) -> LabelScores:
-    voxel = float(np.prod(found.grid.spacing))
+    voxel = float(np.prod(prediction.grid.spacing))
     predicted, real = counts.predicted.get(label, 0), counts.reference.get(label, 0)
-    both = counts.both.get(label, 0)
-    dice = 2 * both / (predicted + real) if predicted + real else math.nan
+    common = counts.both.get(label, 0)
+    dice = 2 * common / (predicted + real) if predicted + real else math.nan
     distances = None
     if surfaces and predicted and real:
-        distances = _distances(label, counts.boxes[label], found, truth)
+        distances = _distances(label, counts.boxes[label], prediction, truth)
     name = names.get(label, "")
-    return LabelScores(label, name, dice, predicted * voxel, real * voxel, both * voxel, distances)
+    return LabelScores(
+        label, name, dice, predicted * voxel, real * voxel, common * voxel, distances
+    )
 
 
 def _distances(
-    label: int, bounds: NDArray[np.int64], found: Source, truth: Source
+    label: int, bounds: NDArray[np.int64], prediction: Source, truth: Source
 ) -> SurfaceDistances:
     x, y, z = (range(int(low), int(high)) for low, high in bounds)
     memory.require(
-        len(x) * len(y) * len(z) * (_BYTES_PER_VOXEL + 2 * found.dtype.itemsize),
+        len(x) * len(y) * len(z) * (_BYTES_PER_VOXEL + 2 * prediction.dtype.itemsize),
         f"comparing the surfaces of label {label}, which fills {len(x)} x {len(y)} x {len(z)}",
         "pass surfaces=False, or raise the budget",
     )
     box = Selection((range(1), x, y, z))
     # A border of background: what ends with the volume ends there.
-    masks = [np.pad(source.read(box)[0] == label, 1) for source in (found, truth)]
-    return surface_distances(masks[0], masks[1], found.grid.spacing)
+    masks = [np.pad(source.read(box)[0] == label, 1) for source in (prediction, truth)]
+    return surface_distances(masks[0], masks[1], prediction.grid.spacing)
 
 
-def _require_one_grid(found: Source, truth: Source, surfaces: bool) -> None:
-    if not found.grid.isclose(truth.grid):
+def _require_one_grid(prediction: Source, truth: Source, surfaces: bool) -> None:
+    if not prediction.grid.isclose(truth.grid):
         raise GridError(
-            f"the prediction has {found.grid} and the reference {truth.grid}: resample one onto "
-            "the other first",
+            f"the prediction has {prediction.grid} and the reference {truth.grid}: resample one "
+            "onto the other first",
             code="GRID_MISMATCH",
-            path=found.path,
+            path=prediction.path,
         )
-    direction = found.grid.direction
+    direction = prediction.grid.direction
     if surfaces and not np.allclose(direction.T @ direction, np.eye(3), atol=1e-4):
         raise GridError(
             "the voxel axes are not at right angles, so distances between surfaces cannot be "
             "measured along them: resample both onto another grid, or pass surfaces=False",
             code="SHEARED",
-            path=found.path,
+            path=prediction.path,
         )

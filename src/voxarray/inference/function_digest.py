@@ -72,18 +72,18 @@ def _reached(function: Callable[..., Any]) -> Iterator[Any]:
     """Networks, tensors and numbers that a function uses, in a fixed order."""
     home = _home(function)
     waiting: list[Any] = [function]
-    seen = set[int]()
+    visited = set[int]()
     while waiting:
         value = waiting.pop(0)
-        if id(value) in seen:
+        if id(value) in visited:
             continue
-        seen.add(id(value))
+        visited.add(id(value))
         if isinstance(value, (torch.nn.Module, torch.Tensor, *_NUMBERS)):
             yield value
         elif isinstance(value, (list, tuple, dict)):
             # Many a function fills a container with numbers and results while it works.
-            held = value.values() if isinstance(value, dict) else value
-            waiting += [one for one in held if not isinstance(one, _RESULTS)]
+            values = value.values() if isinstance(value, dict) else value
+            waiting += [item for item in values if not isinstance(item, _RESULTS)]
         elif isinstance(value, FunctionType):
             waiting += _used_by(value)
         elif isinstance(value, (partial, MethodType)) or type(value).__module__ == home:

@@ -137,12 +137,12 @@ class Inference:
 
     def count(self, scan: Scan) -> int:
         """How many classes the network has; it is run once, if nobody has said."""
-        known = self.classes.count
-        return self.probed(scan).classes if known is None else known
+        number = self.classes.count
+        return self.probed(scan).classes if number is None else number
 
     def probed(self, scan: Scan) -> Probe:
         """What the network says of itself, for images of so many channels; it is run once."""
-        channels = sum(source.shape[0] for source in scan.shown.sources)
+        channels = sum(source.shape[0] for source in scan.network_input.sources)
         if channels not in self._probes:
             self._probes[channels] = probe(
                 scan, self.patching, self.network, max(self.model.fixed_batches, default=1)
@@ -170,15 +170,17 @@ class Inference:
         if scaling is not None and not self._is_archive(target):  # some hold no scaling
             outline = replace(outline, dtype=scaling.dtype(reduction.dtype))
         writing = projected_peak(outline, target)
-        own = self.probed(scan).own_bytes
+        network_bytes = self.probed(scan).own_bytes
         written = writable_format(target)
         in_order = written is not None and written.in_order
-        return placed(scan, patching, self.network, count, reduction, in_order, own, writing)
+        return placed(
+            scan, patching, self.network, count, reduction, in_order, network_bytes, writing
+        )
 
     def _outline(self, scan: Scan, reduction: Reduction) -> Outline:
         """Size and type of what is written."""
         shape = (reduction.channels(self.count(scan)), *scan.native.shape)
-        return Outline(shape, reduction.dtype, scan.native.affine, scan.shown.sources)
+        return Outline(shape, reduction.dtype, scan.native.affine, scan.network_input.sources)
 
     @contextmanager
     def result(
@@ -192,12 +194,12 @@ class Inference:
             title: Of the bar.
             progress: See `infer`.
         """
-        with ExitStack() as held:
-            told = held.enter_context(reporting(progress, title))
-            ready = held.enter_context(scan.shown.staged())
+        with ExitStack() as stack:
+            callback = stack.enter_context(reporting(progress, title))
+            ready = stack.enter_context(scan.network_input.staged())
             job = placement.job
             job = replace(job, reader=replace(job.reader, sources=ready))
-            report = _counter(told, job)
+            report = _counter(callback, job)
             scaling = self.options.scaling(job.reduction)
             table = self.classes.table if self.makes_labels else ()
             source: Source
@@ -226,7 +228,7 @@ class Inference:
 
     def entry(self, scan: Scan) -> Entry:
         """What the history of a result says: the same for the same model, scan and settings."""
-        grid = scan.shown.grid
+        grid = scan.network_input.grid
         return self._entry(scan, self.count(scan), [grid.shape, grid.affine])
 
     def is_made(self, step: Mapping[str, Any], scan: Scan) -> bool:
@@ -235,12 +237,12 @@ class Inference:
         Only headers are read: what preprocessing and the network would say of themselves is what
         they have said, for they are the same.
         """
-        known = step["arguments"]
-        if step["operation"] != "infer" or "grid" not in known or "classes" not in known:
+        recorded = step["arguments"]
+        if step["operation"] != "infer" or "grid" not in recorded or "classes" not in recorded:
             return False
-        names = known["classes"]
+        names = recorded["classes"]
         count = names if isinstance(names, int) else len(names)
-        expected = self._entry(scan, self.classes.count or count, known["grid"])
+        expected = self._entry(scan, self.classes.count or count, recorded["grid"])
         if opaque(expected["arguments"].get("images")):  # data in memory may be any
             return False
         return all(step[key] == expected[key] for key in ("arguments", "version"))
@@ -248,7 +250,7 @@ class Inference:
     def _entry(self, scan: Scan, count: int, grid: Any) -> Entry:
         patching = self.patching
         reduction = self.options.reduction(count, self.classes.values)
-        others = {name: identity_of(one.source) for name, one in scan.others.items()}
+        other_images = {name: identity_of(image.source) for name, image in scan.others.items()}
         names = [[label.value, label.name] for label in self.classes.table]
         return entry(
             "infer",
@@ -263,7 +265,7 @@ class Inference:
                 "classes": names or count,
                 "preprocess": None if self.preprocess is None else described(self.preprocess),
                 "grid": grid,
-                **({"images": others} if others else {}),
+                **({"images": other_images} if other_images else {}),
             },
         )
 
@@ -305,8 +307,10 @@ def _require_apart(target: str, scan: Scan) -> None:
     destination = os.path.realpath(target)
     used = {**scan.channels, **scan.others}
     for path in (image.source.path for image in used.values()):
-        own = None if path is None else os.path.realpath(path)
-        if own is not None and (destination == own or destination.startswith(own + os.sep)):
+        scan_path = None if path is None else os.path.realpath(path)
+        if scan_path is not None and (
+            destination == scan_path or destination.startswith(scan_path + os.sep)
+        ):
             raise StateError(
                 f"{target} is the scan, or lies in it: choose another destination. Or leave "
                 "destination out: if the scan is an archive, its labels are then added to it",
@@ -315,7 +319,7 @@ def _require_apart(target: str, scan: Scan) -> None:
             )
 
 
-def _counter(told: Callable[[int, int], None] | None, job: Job) -> Report:
+def _counter(callback: Callable[[int, int], None] | None, job: Job) -> Report:
     """Tells a bar of patches, as the bytes that they are read as."""
     done = 0
     each = job.reader.patch_bytes
@@ -323,7 +327,7 @@ def _counter(told: Callable[[int, int], None] | None, job: Job) -> Report:
     def report(patches: int) -> None:
         nonlocal done
         done += patches * each
-        if told is not None:
-            told(done, len(job.plan) * each)
+        if callback is not None:
+            callback(done, len(job.plan) * each)
 
     return report

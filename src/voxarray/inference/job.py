@@ -132,8 +132,8 @@ class Job:
     def fixed_bytes(self) -> int:
         """Bytes for patches, predictions, weights and blocks."""
         reading = max(source.reading_bytes for source in self.reader.sources)
-        held = held_bytes(self.reader, self.network, self.batch, self.classes)
-        return held + reading + CellWeights.peak_bytes(self.plan) + self._block_bytes
+        patches = held_bytes(self.reader, self.network, self.batch, self.classes)
+        return patches + reading + CellWeights.peak_bytes(self.plan) + self._block_bytes
 
     @property
     def _block_bytes(self) -> int:
@@ -172,10 +172,10 @@ class Job:
         blender = Blender(plan, CellWeights(plan, self.blend), store)
         self.network.classes = self.classes
         freed = 0
-        seen = NumberRange(self.reduction.is_assumed)
+        number_range = NumberRange(self.reduction.is_assumed)
         with self.network.ready(), closing(store):
             for numbers, batch in predictions(self.reader, self.network, self.batch):
-                seen.add(batch.numpy())
+                number_range.add(batch.numpy())
                 for number, prediction in zip(numbers, batch, strict=True):
                     blender.add(number, prediction)
                     self._finish(number, store, put)
@@ -186,7 +186,7 @@ class Job:
                     heap.trim()
                     freed = 0
                 yield
-            seen.require_logits(self.classes)
+            number_range.require_logits(self.classes)
 
     def _finish(self, number: int, store: CellStore, put: Put) -> None:
         if self.blocks is None:
@@ -201,18 +201,18 @@ class Job:
                 put(block.box, np.broadcast_to(background, (self.channels, *shape)))
                 continue
             logits = self.blocks.gather(block.support, store.get, self.classes)
-            values, seen = self.blocks.interpolated(block, logits)
+            values, is_covered = self.blocks.interpolated(block, logits)
             reduced = self.reduction(np.ascontiguousarray(values))
-            if seen is not None:
-                reduced = np.where(seen, reduced, background)
+            if is_covered is not None:
+                reduced = np.where(is_covered, reduced, background)
             put(block.box, reduced)
         for cell in self.blocks.drops.get(number, ()):
             store.drop(cell)
 
     def _reduce_cell(self, cell: Cell, store: CellStore, put: Put) -> None:
-        box, inside = self._native_box(cell)
+        box, slices = self._native_box(cell)
         if box is not None:
-            put(box, self._reduced(store.get(cell)[(slice(None), *inside)]))
+            put(box, self._reduced(store.get(cell)[(slice(None), *slices)]))
 
     def _reduced(self, sums: NDArray) -> NDArray:
         """The output of sums (K, w, h, d): a cell, or what of it is not padding."""
@@ -230,16 +230,18 @@ class Job:
 
     def _native_box(self, cell: Cell) -> tuple[Box | None, tuple[slice, ...]]:
         """Voxels of the scan in a cell, without what was padded, and where they are in the cell."""
-        ranges, inside = [], []
-        for held, before, size in zip(
+        ranges, slices = [], []
+        for cell_range, before, size in zip(
             self.plan.box(cell), self.reader.before, self.native.shape, strict=True
         ):
-            first, stop = max(held.start - before, 0), min(held.stop - before, size)
+            first, stop = max(cell_range.start - before, 0), min(cell_range.stop - before, size)
             ranges.append(range(first, stop))
-            inside.append(slice(first + before - held.start, stop + before - held.start))
+            slices.append(
+                slice(first + before - cell_range.start, stop + before - cell_range.start)
+            )
         if any(r.stop <= r.start for r in ranges):
             return None, ()
-        return (ranges[0], ranges[1], ranges[2]), tuple(inside)
+        return (ranges[0], ranges[1], ranges[2]), tuple(slices)
 
     def _emit(
         self, number: int, fetch: Callable[[Cell], None], drop: Callable[[Cell], None]

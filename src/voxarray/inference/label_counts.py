@@ -31,20 +31,20 @@ class LabelCounts:
         """All that occur, but for 0."""
         return sorted({*self.predicted, *self.reference} - {0})
 
-    def add(self, box: Selection, found: NDArray, truth: NDArray) -> None:
+    def add(self, box: Selection, prediction: NDArray, truth: NDArray) -> None:
         """Count a piece (1, w, h, d)."""
-        _count(self.predicted, found)
+        _count(self.predicted, prediction)
         _count(self.reference, truth)
-        _count(self.both, found[found == truth])
+        _count(self.both, prediction[prediction == truth])
         start = np.array([r.start for r in box.spatial])
-        for voxels in (found[0], truth[0]):
+        for voxels in (prediction[0], truth[0]):
             for label, low, high in _bounds(voxels):
-                own = np.stack([low + start, high + start], axis=1)
-                known = self.boxes.get(label)
-                if known is not None:
-                    own[:, 0] = np.minimum(own[:, 0], known[:, 0])
-                    own[:, 1] = np.maximum(own[:, 1], known[:, 1])
-                self.boxes[label] = own
+                bounds = np.stack([low + start, high + start], axis=1)
+                existing = self.boxes.get(label)
+                if existing is not None:
+                    bounds[:, 0] = np.minimum(bounds[:, 0], existing[:, 0])
+                    bounds[:, 1] = np.maximum(bounds[:, 1], existing[:, 1])
+                self.boxes[label] = bounds
 
 
 def _count(counts: dict[int, int], voxels: NDArray) -> None:

@@ -50,8 +50,8 @@ class LoadedModel:
     @property
     def fixed_batches(self) -> list[int]:
         """Patches at once of those networks that take no other number."""
-        files = [one for one in self.networks if isinstance(one, (ExportedNetwork, OnnxNetwork))]
-        return [one.fixed_batch for one in files if one.fixed_batch is not None]
+        files = [file for file in self.networks if isinstance(file, (ExportedNetwork, OnnxNetwork))]
+        return [file.fixed_batch for file in files if file.fixed_batch is not None]
 
 
 def loaded(model: Any) -> LoadedModel:
@@ -77,7 +77,7 @@ def loaded(model: Any) -> LoadedModel:
         names = network.class_names if isinstance(network, OnnxNetwork) else {}
         return LoadedModel((network,), file_digest(path), names)
     if isinstance(model, (list, tuple)):
-        return _ensemble([loaded(one) for one in model])
+        return _ensemble([loaded(item) for item in model])
     if isinstance(model, torch.nn.Module):
         return LoadedModel((model,), module_digest(model))
     if callable(model):

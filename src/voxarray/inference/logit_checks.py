@@ -53,7 +53,7 @@ def require_numbers(
     if torch.isfinite(logits.sum(dtype=torch.float32)):
         return
     # Class by class, for the answer is as large as the question.
-    rows = [row for one in logits for row in one]
+    rows = [row for prediction in logits for row in prediction]
     if any(bool(torch.isnan(row).any()) for row in rows):
         if not np.isfinite(patches()).all():
             raise ModelError(

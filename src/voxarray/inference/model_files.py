@@ -120,12 +120,12 @@ class ExportedNetwork:
         program: Any = torch.export.load(path)
         names = program.graph_signature.user_inputs
         nodes = {node.name: node.meta.get("val") for node in program.graph.nodes}
-        given = [nodes.get(name) for name in names]
-        if len(given) != 1 or not isinstance(given[0], torch.Tensor) or given[0].ndim != 5:
-            shapes = [tuple(getattr(one, "shape", ())) for one in given]
+        inputs = [nodes.get(name) for name in names]
+        if len(inputs) != 1 or not isinstance(inputs[0], torch.Tensor) or inputs[0].ndim != 5:
+            shapes = [tuple(getattr(value, "shape", ())) for value in inputs]
             raise _unfit_inputs(path, list(zip(names, shapes, strict=True)))
-        shape = tuple(n if isinstance(n, int) else None for n in given[0].shape)
-        return cls(path, program, shape, given[0].dtype)
+        shape = tuple(n if isinstance(n, int) else None for n in inputs[0].shape)
+        return cls(path, program, shape, inputs[0].dtype)
 
     @property
     def fixed_batch(self) -> int | None:
@@ -133,20 +133,20 @@ class ExportedNetwork:
         return self.shape[0]
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        whole = fitted(self.path, self.shape, batch)
+        filled = fitted(self.path, self.shape, batch)
         try:
-            found: torch.Tensor = self._module(batch.device)(whole.to(self.dtype))
+            output: torch.Tensor = self._module(batch.device)(filled.to(self.dtype))
         except AssertionError as error:
             # Sizes may be bound to each other, or to a range: only the program knows.
             if not str(error).startswith("Guard failed"):
                 raise
             raise ModelError(
-                f"{self.path} refuses {list(whole.shape)} ({error}): change patch_size or "
+                f"{self.path} refuses {list(filled.shape)} ({error}): change patch_size or "
                 "batch_size, or export the model with dynamic shapes that allow these sizes",
                 code="FIXED_SHAPE",
                 path=self.path,
             ) from error
-        return _without_filling(found, whole, batch)
+        return _without_filling(output, filled, batch)
 
     def _module(self, device: torch.device) -> Any:
         if device not in self._modules:
@@ -217,30 +217,30 @@ class OnnxNetwork:
             raise _damaged(self.path, error) from error
         inputs = session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 5:
-            raise _unfit_inputs(self.path, [(one.name, one.shape) for one in inputs])
+            raise _unfit_inputs(self.path, [(item.name, item.shape) for item in inputs])
         opened[device] = session
         return session
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         session = self._open(batch.device.type)
-        (given,) = session.get_inputs()
-        whole = fitted(self.path, given.shape, batch)
-        half = given.type == "tensor(float16)"
-        array = whole.detach().cpu().numpy().astype(np.float16 if half else np.float32, copy=False)
-        found = session.run(None, {given.name: np.ascontiguousarray(array)})
-        if len(found) != 1:
-            names = [one.name for one in session.get_outputs()]
+        (network_input,) = session.get_inputs()
+        filled = fitted(self.path, network_input.shape, batch)
+        half = network_input.type == "tensor(float16)"
+        array = filled.detach().cpu().numpy().astype(np.float16 if half else np.float32, copy=False)
+        outputs = session.run(None, {network_input.name: np.ascontiguousarray(array)})
+        if len(outputs) != 1:
+            names = [item.name for item in session.get_outputs()]
             raise ModelError(
                 f"{self.path} has the outputs {names}: expected one; export the model with one "
                 "output",
                 code="BAD_PREDICTION",
             )
-        return _without_filling(torch.from_numpy(np.asarray(found[0])), whole, batch)
+        return _without_filling(torch.from_numpy(np.asarray(outputs[0])), filled, batch)
 
 
-def _unfit_inputs(path: str, seen: list[Any]) -> ModelError:
+def _unfit_inputs(path: str, inputs: list[Any]) -> ModelError:
     return ModelError(
-        f"{path} has the inputs {seen}: expected one, (N, C, W, H, D); export the model with one "
+        f"{path} has the inputs {inputs}: expected one, (N, C, W, H, D); export the model with one "
         "input",
         path=path,
     )
@@ -268,20 +268,22 @@ def fitted(path: str, expected: Sequence[Any], batch: torch.Tensor) -> torch.Ten
     if not wrong:
         filling = batch.new_zeros(max(0, missing), *batch.shape[1:])
         return torch.cat([batch, filling]) if missing else batch
-    what = {0: "batch_size", 1: "channels"}.get(wrong[0], "patch_size")
-    told = ", ".join(str(n) if isinstance(n, int) else "any" for n in expected)
+    option = {0: "batch_size", 1: "channels"}.get(wrong[0], "patch_size")
+    sizes = ", ".join(str(n) if isinstance(n, int) else "any" for n in expected)
     raise ModelError(
-        f"{path} takes [{told}] and is given {list(batch.shape)}: its shape is fixed; change "
-        f"{what}, or export it with dynamic axes",
+        f"{path} takes [{sizes}] and is given {list(batch.shape)}: its shape is fixed; change "
+        f"{option}, or export it with dynamic axes",
         code="FIXED_SHAPE",
         path=path,
     )
 
 
-def _without_filling(found: torch.Tensor, whole: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+def _without_filling(
+    output: torch.Tensor, filled: torch.Tensor, batch: torch.Tensor
+) -> torch.Tensor:
     # Only of as many as were given: another number is a fault, which cutting would hide.
-    as_many = found.ndim > 0 and len(found) == len(whole)
-    return found[: len(batch)] if as_many else found
+    as_many = output.ndim > 0 and len(output) == len(filled)
+    return output[: len(batch)] if as_many else output
 
 
 def file_digest(*paths: str) -> str:

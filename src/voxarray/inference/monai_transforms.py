@@ -141,19 +141,19 @@ class CropForeground:
         for (first, stop), size in zip(bounds, shape, strict=True):
             cropped += [max(0, first), max(0, size - stop)]
             padded += [max(0, -first), max(0, stop - size)]
-        found: Subject = Compose([Crop(cropped), Pad(padded)])(subject)
-        return found
+        result: Subject = Compose([Crop(cropped), Pad(padded)])(subject)
+        return result
 
     def _bounds(self, sources: Sequence[Source]) -> list[tuple[int, int]]:
         lows, highs = np.full(3, np.iinfo(np.int64).max), np.full(3, -1)
         for source in sources:
             for box, voxels in pieces(source):
-                for axis, taken in enumerate(box.spatial):
-                    others = tuple(a for a in range(4) if a != axis + 1)
-                    (inside,) = np.nonzero((voxels > 0).any(axis=others))
-                    if len(inside):
-                        lows[axis] = min(lows[axis], taken[int(inside[0])])
-                        highs[axis] = max(highs[axis], taken[int(inside[-1])])
+                for axis, positions in enumerate(box.spatial):
+                    other_axes = tuple(a for a in range(4) if a != axis + 1)
+                    (indices,) = np.nonzero((voxels > 0).any(axis=other_axes))
+                    if len(indices):
+                        lows[axis] = min(lows[axis], positions[int(indices[0])])
+                        highs[axis] = max(highs[axis], positions[int(indices[-1])])
                 del voxels  # or it would be held while the next one is read
         if highs[0] < 0:
             raise ModelError(

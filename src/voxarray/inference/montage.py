@@ -36,8 +36,8 @@ class Slices:
     def add(self, box: Selection, voxels: NDArray) -> None:
         """Count a piece (1, w, h, d)."""
         across = tuple(axis for axis in range(3) if axis != self._axis)
-        own = box.spatial[self._axis]
-        self._counts[own.start : own.stop] += np.count_nonzero(voxels[0], axis=across)
+        span = box.spatial[self._axis]
+        self._counts[span.start : span.stop] += np.count_nonzero(voxels[0], axis=across)
 
     @property
     def fullest(self) -> int | None:
@@ -74,10 +74,12 @@ class Montage:
         if most < 1:
             raise ValueError(f"a montage has at least one subject, not {most}")
         # A missing package, and a path that cannot be, are named before hours of counting.
-        known = figure((1, 1)).canvas.get_supported_filetypes()
+        supported = figure((1, 1)).canvas.get_supported_filetypes()
         suffix = os.path.splitext(path)[1].removeprefix(".").lower()
-        if suffix not in known:
-            raise ValueError(f"montage={os.fspath(path)!r}: expected one of .{', .'.join(known)}")
+        if suffix not in supported:
+            raise ValueError(
+                f"montage={os.fspath(path)!r}: expected one of .{', .'.join(supported)}"
+            )
         if not os.path.isdir(os.path.dirname(os.path.abspath(local_destination(path)))):
             raise MissingFileError(
                 f"there is no folder for {os.fspath(path)}: make it first", path=path
@@ -95,17 +97,17 @@ class Montage:
         Raises:
             StateError: If there is none, or one of several (``NO_SCAN``).
         """
-        given = self._images
+        images = self._images
         if reference is None:
-            if given is None:
+            if images is None:
                 raise _missing("none was given")
-            scan = ScalarImage(given) if isinstance(given, (str, os.PathLike)) else given
+            scan = ScalarImage(images) if isinstance(images, (str, os.PathLike)) else images
             if not isinstance(scan, Image):
-                raise TypeError(f"images is a scan or its path, not {type(given).__name__}")
+                raise TypeError(f"images is a scan or its path, not {type(images).__name__}")
             return scan
-        cohort = reference if given is None else given
+        cohort = reference if images is None else images
         if not isinstance(cohort, Cohort):
-            raise TypeError(f"images= of two cohorts is a Cohort, not {type(given).__name__}")
+            raise TypeError(f"images= of two cohorts is a Cohort, not {type(images).__name__}")
         if name not in cohort.names:
             raise _missing(f"the cohort of images has no subject {name}")
         scans = cohort[name].get_images_dict()
@@ -137,12 +139,14 @@ class Montage:
 
     def add(self, name: str, dice: Sequence[float]) -> None:
         """Read the slices of a subject whose voxels have been counted."""
-        one = self._subjects.pop(name)
-        known = [value for value in dice if not np.isnan(value)]
-        mean = f"mean Dice {np.mean(known):.3f}" if known else "no labels"
+        subject = self._subjects.pop(name)
+        defined = [value for value in dice if not np.isnan(value)]
+        mean = f"mean Dice {np.mean(defined):.3f}" if defined else "no labels"
         title = f"{name}: {mean}" if name else mean
-        height = one.slices.fullest
-        self._rows.append(montage_row(title, one.scan, one.prediction, one.reference, height))
+        height = subject.slices.fullest
+        self._rows.append(
+            montage_row(title, subject.scan, subject.prediction, subject.reference, height)
+        )
 
     def save(self) -> None:
         """Draw what has been added, if anything has."""
@@ -150,6 +154,6 @@ class Montage:
             save_montage(self._rows, self._path, self.left_out)
 
 
-def _missing(what: str) -> StateError:
-    text = f"a montage is drawn over scans, and {what}: pass images= with the scans"
+def _missing(reason: str) -> StateError:
+    text = f"a montage is drawn over scans, and {reason}: pass images= with the scans"
     return StateError(text, code="NO_SCAN")

@@ -109,14 +109,14 @@ class NativeBlocks:
     def next_use(self, cell: Cell, number: int) -> int | None:
         """The next patch after a given one at which a block needs a finished cell."""
         uses = self._uses.get(cell, [])
-        place = bisect.bisect_right(uses, number)
-        return uses[place] if place < len(uses) else None
+        index = bisect.bisect_right(uses, number)
+        return uses[index] if index < len(uses) else None
 
     def cells(self, support: Box) -> Iterator[Cell]:
         """The cells that hold voxels of the predicted grid."""
         spans = []
-        for axis, taken, before in zip(self.plan.axes, support, self.before, strict=True):
-            first, last = taken.start + before, taken.stop - 1 + before
+        for axis, span, before in zip(self.plan.axes, support, self.before, strict=True):
+            first, last = span.start + before, span.stop - 1 + before
             spans.append(
                 [n for n, c in enumerate(axis.cells) if c.start <= last and first < c.stop]
             )
@@ -124,10 +124,10 @@ class NativeBlocks:
 
     def _support(self, box: Box, mapping: NDArray) -> Box | None:
         corners = np.array(list(itertools.product(*[(r[0], r[-1]) for r in box])))
-        places = corners @ mapping[:3, :3].T + mapping[:3, 3]
+        positions = corners @ mapping[:3, :3].T + mapping[:3, 3]
         ranges = []
         for low, high, size in zip(
-            places.min(axis=0), places.max(axis=0), self.predicted.shape, strict=True
+            positions.min(axis=0), positions.max(axis=0), self.predicted.shape, strict=True
         ):
             if high <= -1 or low >= size:
                 return None
@@ -140,13 +140,17 @@ class NativeBlocks:
         """Finished logits (K, w, h, d) of a box of the predicted grid, in float32."""
         result = np.empty((classes, *map(len, support)), np.float32)
         for cell in self.cells(support):
-            inside, outside = [], []
-            for held, taken, before in zip(self.plan.box(cell), support, self.before, strict=True):
-                first = max(held.start - before, taken.start)
-                stop = min(held.stop - before, taken.stop)
-                inside.append(slice(first + before - held.start, stop + before - held.start))
-                outside.append(slice(first - taken.start, stop - taken.start))
-            result[(slice(None), *outside)] = get(cell)[(slice(None), *inside)]
+            cell_slices, target_slices = [], []
+            for cell_range, target_range, before in zip(
+                self.plan.box(cell), support, self.before, strict=True
+            ):
+                first = max(cell_range.start - before, target_range.start)
+                stop = min(cell_range.stop - before, target_range.stop)
+                cell_slices.append(
+                    slice(first + before - cell_range.start, stop + before - cell_range.start)
+                )
+                target_slices.append(slice(first - target_range.start, stop - target_range.start))
+            result[(slice(None), *target_slices)] = get(cell)[(slice(None), *cell_slices)]
         return result
 
     def interpolated(
@@ -180,33 +184,35 @@ class NativeBlocks:
         target = self.native.take(block.box)
         resampled = Resampled.onto(source, target, "linear")
         values = resampled.read(Selection.whole(resampled.shape))
-        return values, self._seen(target)
+        return values, self._coverage(target)
 
-    def _seen(self, target: Grid) -> NDArray[np.bool_] | None:
+    def _coverage(self, target: Grid) -> NDArray[np.bool_] | None:
         mapping = np.linalg.solve(self.predicted.affine, target.affine)
         corners = np.array(list(itertools.product(*[(0, n - 1) for n in target.shape])))
         if self._is_inside(corners @ mapping[:3, :3].T + mapping[:3, 3]).all():
             return None  # of a box whose corners are inside, all is
         x, y, z = (np.arange(n) for n in target.shape)
-        places = (
+        positions = (
             x[:, None, None, None] * mapping[:3, 0]
             + y[:, None, None] * mapping[:3, 1]
             + z[:, None] * mapping[:3, 2]
             + mapping[:3, 3]
         )
-        return self._is_inside(places)
+        return self._is_inside(positions)
 
-    def _is_inside(self, places: NDArray) -> NDArray[np.bool_]:
-        inside = (places > -1 + _NOISE) & (places < np.array(self.predicted.shape) - _NOISE)
-        return np.asarray(inside.all(axis=-1))
+    def _is_inside(self, positions: NDArray) -> NDArray[np.bool_]:
+        is_inside = (positions > -1 + _NOISE) & (
+            positions < np.array(self.predicted.shape) - _NOISE
+        )
+        return np.asarray(is_inside.all(axis=-1))
 
 
-def is_same_grid(one: Grid, other: Grid) -> bool:
+def is_same_grid(first: Grid, second: Grid) -> bool:
     """Whether the voxels of two grids are the same, but for noise."""
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         return False
-    mapping = np.linalg.solve(one.affine, other.affine)
-    reach = np.abs(mapping - np.eye(4))[:3] @ np.array([*one.shape, 1])
+    mapping = np.linalg.solve(first.affine, second.affine)
+    reach = np.abs(mapping - np.eye(4))[:3] @ np.array([*first.shape, 1])
     return bool(reach.max() < _NOISE)
 
 

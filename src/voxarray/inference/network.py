@@ -151,8 +151,8 @@ class Network:
             for number, (model, axes) in enumerate(itertools.product(self._models, views)):
                 dims = [axis + 2 for axis in axes]
                 # Each of several has its own: a model may change what it is given.
-                given = batch.flip(dims) if dims else batch.clone() if several else batch
-                logits = self._checked(model, given, where)
+                view = batch.flip(dims) if dims else batch.clone() if several else batch
+                logits = self._checked(model, view, where)
                 logits = logits.flip(dims) if dims else logits
                 if number and logits.shape[1] != total.shape[1]:
                     raise ModelError(
@@ -253,7 +253,7 @@ class Network:
             return model(batch)
         except RuntimeError as error:
             # Not before: a module may well normalise in float32, and go on in half precision.
-            if dtype == torch.float32 or not any(words in str(error) for words in _TYPES_DIFFER):
+            if dtype == torch.float32 or not any(phrase in str(error) for phrase in _TYPES_DIFFER):
                 raise
         output = model(batch.to(dtype))
         self._takes_own_type.add(id(model))
@@ -297,13 +297,13 @@ def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:
     if flips == "all":
         return [c for n in (1, 2, 3) for c in itertools.combinations(range(3), n)]
     flipped = []
-    for one in [flips] if isinstance(flips, (str, int)) else flips:
-        axes = [one] if isinstance(one, (str, int)) else list(one)
+    for item in [flips] if isinstance(flips, (str, int)) else flips:
+        axes = [item] if isinstance(item, (str, int)) else list(item)
         numbers: tuple[Any, ...] = tuple(_AXES.get(axis, axis) for axis in axes)
         if not numbers or any(n not in (0, 1, 2) for n in numbers) or len(set(numbers)) < len(axes):
             raise ValueError(
                 f'flips are axes 0, 1, 2 or "x", "y", "z", several at once as a tuple, or "all"; '
-                f"not {one!r}"
+                f"not {item!r}"
             )
         flipped.append(tuple(sorted(numbers)))
     if len(set(flipped)) < len(flipped):
@@ -364,7 +364,7 @@ def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     # TorchScript begins with its own stack, and says last what went wrong.
     text = lines[-1 if "TorchScript interpreter" in lines[0] else 0][:500]
-    if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _FULL):
+    if isinstance(error, torch.OutOfMemoryError) or any(phrase in str(error) for phrase in _FULL):
         return ModelError(
             f"the device has no memory left for {where()} ({text}): use a smaller batch_size or "
             "patch_size, or another device",

@@ -30,24 +30,24 @@ class ResidentPeak:
         self._before = memory.resident()
 
     @contextmanager
-    def again(self) -> Iterator[None]:
+    def observed(self) -> Iterator[None]:
         """Look at what is done in this context."""
         self.grown = 0
         heap.trim()
-        ended = threading.Event()
+        stop = threading.Event()
         thread = threading.Thread(
-            target=self._watch, args=(ended,), name="voxarray-resident", daemon=True
+            target=self._watch, args=(stop,), name="voxarray-resident", daemon=True
         )
         thread.start()
         try:
             yield
         finally:
-            ended.set()
+            stop.set()
             thread.join()
             self._look()
 
-    def _watch(self, ended: threading.Event) -> None:
-        while not ended.wait(_SECONDS):
+    def _watch(self, stop: threading.Event) -> None:
+        while not stop.wait(_SECONDS):
             self._look()
 
     def _look(self) -> None:

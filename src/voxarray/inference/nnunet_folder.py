@@ -51,7 +51,7 @@ def _configuration_folder(path: str) -> str | None:
             return None
         path = os.path.dirname(path)
     try:
-        below = [one.path for one in os.scandir(path) if one.is_dir()]
+        below = [entry.path for entry in os.scandir(path) if entry.is_dir()]
     except OSError:  # whoever reads the model says what is wrong with it
         return None
     above = os.path.dirname(path) if _FOLD.fullmatch(os.path.basename(path)) else path
@@ -72,28 +72,28 @@ def _numbers(folder: str) -> str:
     name = os.path.basename(folder).rpartition("__")[2]
     try:
         with open(plans, encoding="utf-8") as file:
-            known = json.load(file)
-        own = _configuration(known["configurations"], name)
-        order = known.get("transpose_backward", [0, 1, 2])
+            document = json.load(file)
+        configuration = _configuration(document["configurations"], name)
+        order = document.get("transpose_backward", [0, 1, 2])
         sizes, spacing = (
             # In the order of the network; reversed they are W, H, D.
-            tuple(own[key][axis] for axis in order)[::-1]
+            tuple(configuration[key][axis] for axis in order)[::-1]
             for key in ("patch_size", "spacing")
         )
     except (OSError, ValueError, LookupError, TypeError):
         return f"Patch size and spacing are in the plans in {folder}, as (D, H, W)."
-    how = ", ".join(map(str, own.get("normalization_schemes", ()))) or "none"
+    how = ", ".join(map(str, configuration.get("normalization_schemes", ()))) or "none"
     return (
         f"Its plans say patch_size={sizes} and a spacing of {spacing} mm as (W, H, D), normalised "
         f"by {how}: pass them as patch_size= and in preprocess=."
     )
 
 
-def _configuration(known: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _configuration(configurations: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A configuration with what it inherits from others."""
-    own = known[name]
-    chain = [own]
-    while "inherits_from" in own and len(chain) <= len(known):
-        own = known[own["inherits_from"]]
-        chain.append(own)
-    return {key: value for one in reversed(chain) for key, value in one.items()}
+    configuration = configurations[name]
+    chain = [configuration]
+    while "inherits_from" in configuration and len(chain) <= len(configurations):
+        configuration = configurations[configuration["inherits_from"]]
+        chain.append(configuration)
+    return {key: value for item in reversed(chain) for key, value in item.items()}

@@ -72,12 +72,14 @@ class InferenceOptions:
             object.__setattr__(self, "batch_size", int(size))
         if self.amp not in (True, False, None):
             raise ValueError(f"amp is True, False or None, not {self.amp!r}")
-        least = self.threshold
-        if least is not None:
-            is_number = isinstance(least, (int, float, np.number)) and not isinstance(least, bool)
-            if not is_number or not 0 <= least <= 1:
-                raise ValueError(f"threshold is a probability, from 0 to 1, not {least!r}")
-            object.__setattr__(self, "threshold", float(least))
+        threshold = self.threshold
+        if threshold is not None:
+            is_number = isinstance(threshold, (int, float, np.number)) and not isinstance(
+                threshold, bool
+            )
+            if not is_number or not 0 <= threshold <= 1:
+                raise ValueError(f"threshold is a probability, from 0 to 1, not {threshold!r}")
+            object.__setattr__(self, "threshold", float(threshold))
         if self.threshold is not None and self.output != "labels":
             raise ValueError(f'threshold has no meaning for output="{self.output}": leave it out')
         if self.activation is not None and self.output in ("logits", "regression"):
@@ -122,14 +124,14 @@ class InferenceOptions:
         is_scaled = self.output == "probabilities" and reduction.dtype == np.uint8
         return Scaling(1 / 255, 0.0) if is_scaled else None
 
-    def completed(self, known: Mapping[str, Any]) -> InferenceOptions:
+    def completed(self, defaults: Mapping[str, Any]) -> InferenceOptions:
         """The options, and where the user said nothing those that a model brings along.
 
         Raises:
             ValueError: If nobody says how large patches are.
         """
-        given = {name: value for name, value in known.items() if getattr(self, name) is None}
-        complete = replace(self, **given)
+        missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        complete = replace(self, **missing)
         if complete.patch_size is None:
             raise ValueError(
                 "patch_size= (--patch-size) is missing: the voxels that the network takes at once"
@@ -148,7 +150,7 @@ def _dtype_name(dtype: Any) -> str:
         return str(dtype)
 
 
-def _require_one(name: str, value: Any, known: Sequence[Any]) -> None:
-    if value not in known:
-        texts = ", ".join(repr(one) for one in known if one is not None)
+def _require_one(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        texts = ", ".join(repr(choice) for choice in allowed if choice is not None)
         raise ValueError(f"{name} is one of {texts}, not {value!r}")

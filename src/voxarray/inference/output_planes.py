@@ -30,7 +30,7 @@ class PlaneLedger:
             first: shape[0] * shape[1] * min(GROUP, depth - first)
             for first in range(0, depth, GROUP)
         }
-        self._begun: set[int] = set()
+        self._started: set[int] = set()
         self._next = 0
         self.peak = 0
 
@@ -39,16 +39,16 @@ class PlaneLedger:
         x, y, z = box
         for first in range(z.start // GROUP * GROUP, z.stop, GROUP):
             planes = min(z.stop, first + GROUP) - max(z.start, first)
-            self._begun.add(first)
+            self._started.add(first)
             self._missing[first] -= len(x) * len(y) * planes
-        self.peak = max(self.peak, len(self._begun))
+        self.peak = max(self.peak, len(self._started))
         while self._missing.get(self._next) == 0:
             del self._missing[self._next]
             self._next += GROUP
 
     def hand_on(self) -> None:
         """Whole planes are taken, as they are after each batch."""
-        self._begun = {first for first in self._begun if first >= self._next}
+        self._started = {first for first in self._started if first >= self._next}
 
     @property
     def complete(self) -> int:
@@ -93,11 +93,11 @@ class OutputPlanes(PlaneLedger):
             out: (planes, rows, W).
             keep: Do not let them go yet: the last row is to be asked for again.
         """
-        for place, plane in enumerate(planes):
+        for index, plane in enumerate(planes):
             group = self._groups[plane // GROUP * GROUP]
-            out[place] = group[plane % GROUP, rows.start : rows.stop]
+            out[index] = group[plane % GROUP, rows.start : rows.stop]
         _, h, d = self._shape
         done = planes.stop if rows.stop == h and not keep else planes.start
         for first in [first for first in self._groups if min(first + GROUP, d) <= done]:
             del self._groups[first]
-            self._begun.discard(first)
+            self._started.discard(first)

@@ -155,13 +155,13 @@ class PatchPlan:
         slowest, middle, fastest = self.order
         first, last = self.axes[slowest].visits[cell[slowest]]
         other = [self.axes[axis].visits[cell[axis]] for axis in (middle, fastest)]
-        now = self.visit(number)
-        turns = self._turns[now[slowest]]
+        current = self.visit(number)
+        turns = self._turns[current[slowest]]
         layers = max(first, turns.start), min(last, turns.stop - 1)
         digits = None
         if layers[0] <= layers[1]:
-            places = [now[axis] for axis in (middle, fastest, slowest)]
-            digits = _successor(places, [*other, layers])
+            start_digits = [current[axis] for axis in (middle, fastest, slowest)]
+            digits = _successor(start_digits, [*other, layers])
         if digits is None:
             layer = max(first, turns.stop)
             if layer > last:
@@ -172,26 +172,26 @@ class PatchPlan:
         return self.number(visit)
 
 
-def _successor(now: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[int] | None:
-    """The least digits above ``now`` that lie in the spans."""
+def _successor(current: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[int] | None:
+    """The least digits above ``current`` that lie in the spans."""
     digits: list[int] = []
-    for place, (first, last) in enumerate(spans):
-        if now[place] < first:
-            return [*digits, *(low for low, _ in spans[place:])]
-        if now[place] > last:
+    for index, (first, last) in enumerate(spans):
+        if current[index] < first:
+            return [*digits, *(low for low, _ in spans[index:])]
+        if current[index] > last:
             break
-        digits.append(now[place])
-    # What was matched so far is `now` itself, or too large further on: the last digit that can
+        digits.append(current[index])
+    # What was matched so far is `current` itself, or too large further on: the last digit that can
     # grow does, and all after it begin anew.
     while digits:
-        place = len(digits) - 1
-        if digits[place] < spans[place][1]:
-            digits[place] += 1
-            return [*digits, *(low for low, _ in spans[place + 1 :])]
+        index = len(digits) - 1
+        if digits[index] < spans[index][1]:
+            digits[index] += 1
+            return [*digits, *(low for low, _ in spans[index + 1 :])]
         digits.pop()
     return None
 
 
-def _shared(one: tuple[int, int], other: tuple[int, int]) -> int:
+def _shared(first: tuple[int, int], second: tuple[int, int]) -> int:
     """Voxels that two spans share."""
-    return max(0, min(one[1], other[1]) - max(one[0], other[0]))
+    return max(0, min(first[1], second[1]) - max(first[0], second[0]))

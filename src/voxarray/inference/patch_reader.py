@@ -83,15 +83,15 @@ class PatchReader:
         first = 0
         for source in self.sources:
             count, *shape = source.shape
-            taken, inside = [], []
+            ranges, slices = [], []
             for s, before, n, size in zip(start, self.before, self.plan.patch, shape, strict=True):
                 low, high = max(0, s - before), min(size, s - before + n)
-                taken.append(range(low, high))
-                inside.append(slice(low + before - s, high + before - s))
-            voxels = source.read(Selection((range(count), taken[0], taken[1], taken[2])))
+                ranges.append(range(low, high))
+                slices.append(slice(low + before - s, high + before - s))
+            voxels = source.read(Selection((range(count), ranges[0], ranges[1], ranges[2])))
             try:
                 with np.errstate(over="raise"):
-                    patch[(slice(first, first + count), *inside)] = voxels
+                    patch[(slice(first, first + count), *slices)] = voxels
             except FloatingPointError:
                 raise UnsupportedError(
                     f"voxels reach {np.abs(voxels).max():g}, and networks are given float32, which "

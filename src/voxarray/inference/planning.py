@@ -117,18 +117,18 @@ class Patching:
         self, scan: Scan, network: Network, classes: int, reduction: Reduction, order: Order
     ) -> Job:
         """The job of a scan, its patches in an order."""
-        shape = scan.shown.grid.shape
+        shape = scan.network_input.grid.shape
         x, y, z = (max(0, p - n) // 2 for n, p in zip(shape, self.size, strict=True))
-        mapping = np.linalg.solve(scan.shown.grid.affine, scan.native.affine)
+        mapping = np.linalg.solve(scan.network_input.grid.affine, scan.native.affine)
         backwards = [False, False, False]
         # Finished planes come in the order of the scan's own.
         backwards[order[0]] = bool(mapping[order[0], 2] < 0)
         plan = PatchPlan.of(shape, self.size, self.overlap, self.blend, order, backwards)
-        reader = PatchReader(scan.shown.sources, plan, (x, y, z))
+        reader = PatchReader(scan.network_input.sources, plan, (x, y, z))
         blocks = None
-        if not is_same_grid(scan.shown.grid, scan.native):
+        if not is_same_grid(scan.network_input.grid, scan.native):
             blocks = NativeBlocks(
-                plan, scan.shown.grid, (x, y, z), scan.native, block_edge(classes)
+                plan, scan.network_input.grid, (x, y, z), scan.native, block_edge(classes)
             )
         return Job(
             reader,
@@ -148,9 +148,9 @@ def order_of(scan: Scan, patching: Patching) -> Order:
 
     It depends on sizes alone, never on the budget: another order of sums rounds otherwise.
     """
-    mapping = np.linalg.solve(scan.shown.grid.affine, scan.native.affine)
+    mapping = np.linalg.solve(scan.network_input.grid.affine, scan.native.affine)
     first = int(np.abs(mapping[:3, 2]).argmax())
-    shape = scan.shown.grid.shape
+    shape = scan.network_input.grid.shape
     fronts = [
         o * math.prod(n for a, n in enumerate(shape) if a != axis)
         for axis, o in enumerate(patching.overlap)
@@ -175,7 +175,7 @@ def placed(
     classes: int,
     reduction: Reduction,
     in_order: bool,
-    own: int,
+    network_bytes: int,
     writing: int,
 ) -> Placement:
     """Choose where everything is held; reads nothing.
@@ -187,7 +187,7 @@ def placed(
         classes: Numbers per voxel.
         reduction: What becomes of them.
         in_order: Whether the result can be written plane by plane.
-        own: Bytes that the network needs beside its input and output.
+        network_bytes: Bytes that the network needs beside its input and output.
         writing: Bytes that writing the result needs.
 
     Raises:
@@ -197,7 +197,9 @@ def placed(
     """
     budget = memory.budget()
     job = patching.job(scan, network, classes, reduction, order_of(scan, patching))
-    chosen = _placement(job, budget, own, writing, scan.shown.computed_bytes, in_order)
+    chosen = _placement(
+        job, budget, network_bytes, writing, scan.network_input.computed_bytes, in_order
+    )
     memory.require(
         chosen.peak + writing,
         lambda: f"inference of {scan.path or 'the image'} ({chosen})",
@@ -210,15 +212,15 @@ def placed(
 
 
 def _placement(
-    job: Job, budget: int, own: int, writing: int, computed: list[int], in_order: bool
+    job: Job, budget: int, network_bytes: int, writing: int, computed: list[int], in_order: bool
 ) -> Placement:
     free = job.cost()
     streams = in_order and job.channels == 1 and free.planes <= budget // 4
     result = math.prod((job.channels, *job.native.shape)) * job.reduction.dtype.itemsize
     in_memory = not streams and result <= budget // 4
-    held = free.planes if streams else (result if in_memory else _MAPPED)
-    held += sum(size if size <= budget // 4 else _MAPPED for size in computed)
-    room = budget - writing - own - free.fixed - held
+    held_bytes = free.planes if streams else (result if in_memory else _MAPPED)
+    held_bytes += sum(size if size <= budget // 4 else _MAPPED for size in computed)
+    room = budget - writing - network_bytes - free.fixed - held_bytes
     limit: float = math.inf
     cost = free
     if free.cells > room:
@@ -226,8 +228,8 @@ def _placement(
         cost = job.cost(limit)
     scratch = cost.scratch + (0 if streams or in_memory else result)
     scratch += sum(size for size in computed if size > budget // 4)
-    peak = cost.fixed + held + cost.cells + own
-    return Placement(job, cost, limit, streams, peak, scratch, own, writing)
+    peak = cost.fixed + held_bytes + cost.cells + network_bytes
+    return Placement(job, cost, limit, streams, peak, scratch, network_bytes, writing)
 
 
 @dataclass(frozen=True)
@@ -266,26 +268,26 @@ def probe(scan: Scan, patching: Patching, network: Network, fixed: int = 1) -> P
         MemoryBudgetError: If such a batch, and a prediction of one class, exceed the budget.
         ModelError: As `Network.predict`, but for NaN, which zeros alone may lead to.
     """
-    channels = sum(source.shape[0] for source in scan.shown.sources)
+    channels = sum(source.shape[0] for source in scan.network_input.sources)
     shape = patching.batch, channels, *patching.size
-    most = max(patching.batch, fixed)
+    largest = max(patching.batch, fixed)
     memory.require(
-        4 * most * (channels + 1) * math.prod(patching.size),
-        lambda: f"{most} patches of {patching.size} with {channels} channels",
+        4 * largest * (channels + 1) * math.prod(patching.size),
+        lambda: f"{largest} patches of {patching.size} with {channels} channels",
         "use a smaller patch_size or batch_size, or raise the budget",
     )
     zeros = np.empty(shape, np.float32)
     zeros.fill(0)  # pages that are only read are none of the process, and would not be seen
-    least, seen = 0, ResidentPeak()
+    smallest, peak = 0, ResidentPeak()
     with network.ready():
         for look in range(_LOOKS):
-            with seen.again():
+            with peak.observed():
                 prediction = network.predict(zeros, lambda: "a patch of zeros", may_be_nan=True)
-                counted = prediction.nbytes * network.predictions_held
+                prediction_bytes = prediction.nbytes * network.predictions_held
             classes = int(prediction.shape[1])
             del prediction
-            own = max(0, seen.grown - counted)
-            least = min(least, own) if look else own
-            if least <= memory.budget() // _NOTICED:
+            grown = max(0, peak.grown - prediction_bytes)
+            smallest = min(smallest, grown) if look else grown
+            if smallest <= memory.budget() // _NOTICED:
                 break
-    return Probe(classes, least)
+    return Probe(classes, smallest)

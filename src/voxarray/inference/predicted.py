@@ -185,8 +185,8 @@ class Gathered(Source):
     def read(self, selection: Selection) -> NDArray:
         box = selection.bounding_box()
         part = self.voxels.region(box.spatial)[box.ranges[0].start : box.ranges[0].stop]
-        taken = np.array(part[selection.slices(box)], order="K")  # the map's pages may be let go
-        return taken if self.scaling is None else self.scaling.apply(taken)
+        copied = np.array(part[selection.slices(box)], order="K")  # the map's pages may be let go
+        return copied if self.scaling is None else self.scaling.apply(copied)
 
     def token(self) -> str:
         return digest("gathered", id(self.voxels), self.scaling)

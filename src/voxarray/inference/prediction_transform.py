@@ -66,21 +66,21 @@ class InferenceTransform(MakesNamedImages):
         preprocess: Callable[[Any], Any] | None = None,
         device: Any = None,
     ) -> None:
-        self._given = (model, options, classes, preprocess, device)
+        self._arguments = (model, options, classes, preprocess, device)
         self._loaded: LoadedModel | None = None
         self._inference: Inference | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._given
+        return type(self), self._arguments
 
     def __repr__(self) -> str:
-        return f"infer({self._given[0]!r})"
+        return f"infer({self._arguments[0]!r})"
 
     @property
     def inference(self) -> Inference:
         """The model, loaded at first use in each process."""
         if self._inference is None:
-            model, options, classes, preprocess, device = self._given
+            model, options, classes, preprocess, device = self._arguments
             self._inference = Inference.of(loaded(model), options, classes, preprocess, device)
         return self._inference
 
@@ -150,7 +150,7 @@ class LazyPrediction(OnePass):
 
     @property
     def inputs(self) -> tuple[Source, ...]:
-        return self.scan.shown.sources
+        return self.scan.network_input.sources
 
     @property
     def original_header(self) -> OriginalHeader | None:
@@ -190,7 +190,7 @@ class LazyPrediction(OnePass):
         return _Stream(self)
 
     def token(self) -> str:
-        tokens = [source.token() for source in self.scan.shown.sources]
+        tokens = [source.token() for source in self.scan.network_input.sources]
         return digest("prediction", self.inference.model.digest, tokens, self.is_stored)
 
 
@@ -198,22 +198,22 @@ class _Stream(VoxelStream):
     """Begins to predict when the first voxels are asked for."""
 
     def __init__(self, source: LazyPrediction) -> None:
-        self._held = ExitStack()
+        self._stack = ExitStack()
         self._source = source
         self._stream: VoxelStream | None = None
 
     def read_into(self, out: NDArray) -> None:
         if self._stream is None:
             lazy = self._source
-            made = self._held.enter_context(
+            source = self._stack.enter_context(
                 lazy.inference.result(lazy.scan, lazy.placement, "", False)
             )
-            ready = Window.of(made).base
+            ready = Window.of(source).base
             if lazy.is_stored:
                 ready = ready.unscaled()
             is_ordered = type(ready).stream is not Source.stream
             stream = ready.stream() if is_ordered else SequentialReads(ready)
-            self._stream = self._held.enter_context(stream)
+            self._stream = self._stack.enter_context(stream)
         self._stream.read_into(out)
 
     def finish(self) -> None:
@@ -221,4 +221,4 @@ class _Stream(VoxelStream):
             self._stream.finish()
 
     def close(self) -> None:
-        self._held.close()
+        self._stack.close()

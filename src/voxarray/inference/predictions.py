@@ -35,7 +35,7 @@ def predictions(reader: PatchReader, network: Network, size: int) -> Iterator[Pr
         yield from _OnCard(reader, network).predictions(size)
         return
     for numbers, patches in reader.batches(size):
-        yield numbers, network.predict(patches, _named(reader.plan, numbers))
+        yield numbers, network.predict(patches, _description(reader.plan, numbers))
 
 
 def held_bytes(reader: PatchReader, network: Network, size: int, classes: int) -> int:
@@ -49,13 +49,13 @@ def held_bytes(reader: PatchReader, network: Network, size: int, classes: int) -
     """
     patches = size * reader.patch_bytes
     prediction = size * classes * math.prod(reader.plan.patch) * 4
-    held = network.predictions_held
+    count = network.predictions_held
     if network.is_on_card:
         # Sums of several are made there, but for models that return what is in RAM.
-        others = (held - 1) * prediction
-        return 2 * page_locked_bytes(patches) + page_locked_bytes(prediction) + others
+        sums = (count - 1) * prediction
+        return 2 * page_locked_bytes(patches) + page_locked_bytes(prediction) + sums
     # A batch is at work, one is read ahead, and the device's copy of it may be a third.
-    return 3 * patches + held * prediction
+    return 3 * patches + count * prediction
 
 
 class _OnCard:
@@ -84,7 +84,7 @@ class _OnCard:
         last: Prediction | None = None
         with closing(self._reader.batches(size, self._room)) as batches:
             for numbers, patches in batches:
-                where = _named(self._reader.plan, numbers)
+                where = _description(self._reader.plan, numbers)
                 prediction = self._network.launch(
                     torch.from_numpy(patches), where, lambda: next(self._sent).copies()
                 )
@@ -114,7 +114,7 @@ class _OnCard:
 
     def _arrived(self, sent: Prediction) -> Prediction:
         numbers, logits = sent
-        where = _named(self._reader.plan, numbers)
+        where = _description(self._reader.plan, numbers)
         late = lambda: f"{where()} or a later one (a GPU reports errors late)"  # noqa: E731
         with naming_device(self._network.device, late):
             self._back.wait()
@@ -123,16 +123,16 @@ class _OnCard:
     def _accepted(self, numbers: range, logits: torch.Tensor) -> torch.Tensor:
         # The memory of the patches may be filled with others already: they are read again.
         return self._network.accepted(
-            logits, lambda: self._reader.read(numbers), _named(self._reader.plan, numbers)
+            logits, lambda: self._reader.read(numbers), _description(self._reader.plan, numbers)
         )
 
 
-def _named(plan: PatchPlan, numbers: range) -> Callable[[], str]:
+def _description(plan: PatchPlan, numbers: range) -> Callable[[], str]:
     """Names patches, for messages."""
-    return lambda: f"{_places(plan, numbers)} of {len(plan)}"
+    return lambda: f"{_positions_text(plan, numbers)} of {len(plan)}"
 
 
-def _places(plan: PatchPlan, numbers: range) -> str:
+def _positions_text(plan: PatchPlan, numbers: range) -> str:
     first: Shape3 = plan.start(numbers[0])
     if len(numbers) == 1:
         return f"patch {numbers[0] + 1} at {first}"

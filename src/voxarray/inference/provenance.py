@@ -25,8 +25,8 @@ def identity_of(source: Source) -> Any:
     Of an archive it stays the same wherever the archive lies and whatever is added to it. Data in
     memory have none.
     """
-    shown = Window.of(source)
-    base = shown.base
+    window = Window.of(source)
+    base = window.base
     if not isinstance(base, ArchiveSource):
         return source.token() if base.path is not None else {OPAQUE: "data in memory"}
     manifest = handle_cache.manifest(base.store, base.opened)
@@ -34,26 +34,26 @@ def identity_of(source: Source) -> Any:
     if f"{FOLDER}/" in base.prefix:  # a label map, which comes and goes
         entries = sorted(manifest.files.items())
         content = [entry.digest for key, entry in entries if key.startswith(base.prefix)]
-    return digest(content, base.prefix, base.number, shown.selection.ranges, shown.affine)
+    return digest(content, base.prefix, base.number, window.selection.ranges, window.affine)
 
 
 def is_beside(image: Image, first: Image) -> bool:
     """Whether an image lies in the archive of another, as its label maps do."""
-    one, other = (Window.of(each.source).base for each in (image, first))
+    base, first_base = (Window.of(each.source).base for each in (image, first))
     return (
-        isinstance(one, ArchiveSource)
-        and isinstance(other, ArchiveSource)
-        and one.store.path == other.store.path
+        isinstance(base, ArchiveSource)
+        and isinstance(first_base, ArchiveSource)
+        and base.store.path == first_base.store.path
     )
 
 
-def is_told(transform: Any) -> bool:
+def names_its_images(transform: Any) -> bool:
     """Whether a transform says by its arguments which images it looks at; functions do not."""
     if transform is None:
         return False
     parts = getattr(transform, "transforms", None)
     if parts is not None and type(transform).__module__.startswith(_OURS):
-        return all(is_told(one) for one in parts)
+        return all(names_its_images(item) for item in parts)
     return type(transform).__module__.startswith(_OURS)
 
 
@@ -75,5 +75,5 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping):
         yield from _texts([*value, *value.values()])
     elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)

@@ -78,7 +78,7 @@ class Reduction:
         if self.output in ("logits", "regression"):
             _store(numbers, out)
         elif self.output == "labels":
-            out[...] = self._activated(numbers) >= self._least
+            out[...] = self._activated(numbers) >= self._cutoff
             if len(out) == 1 and self.values is not None:
                 out *= self.dtype.type(self.values[0])
         elif self.dtype == np.uint8:
@@ -87,7 +87,7 @@ class Reduction:
             _store(self._activated(numbers), out)
 
     @property
-    def _least(self) -> np.float32:
+    def _cutoff(self) -> np.float32:
         return np.float32(0.5 if self.threshold is None else self.threshold)
 
     def _labels(self, numbers: NDArray) -> NDArray:
@@ -99,7 +99,7 @@ class Reduction:
             if self.activation == "softmax":
                 differences = np.subtract(numbers, best, dtype=np.float32)
                 probability = 1 / np.exp(differences, out=differences).sum(axis=0)
-            label[probability < self._least] = 0  # background, whatever the classes are
+            label[probability < self._cutoff] = 0  # background, whatever the classes are
         return label
 
     def _activated(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -108,8 +108,8 @@ class Reduction:
         if self.activation == "sigmoid":
             from scipy.special import expit
 
-            found: NDArray[np.float32] = expit(numbers)
-            return found
+            result: NDArray[np.float32] = expit(numbers)
+            return result
         powers: NDArray[np.float32] = np.exp(numbers - numbers.max(axis=0))
         powers /= powers.sum(axis=0)
         return powers

@@ -44,8 +44,8 @@ def require_writable(
     Raises:
         UnsupportedError: As `save`.
     """
-    shown = outline.dtype if scaling is None else scaling.dtype(outline.dtype)
-    source = _Rehearsed(outline.shape, shown, outline.affine, outline.inputs, scaling=scaling)
+    dtype = outline.dtype if scaling is None else scaling.dtype(outline.dtype)
+    source = _Rehearsed(outline.shape, dtype, outline.affine, outline.inputs, scaling=scaling)
     with tempfile.TemporaryDirectory(prefix="voxarray-") as folder:
         try:
             save(

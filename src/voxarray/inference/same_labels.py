@@ -16,6 +16,6 @@ def is_same(prediction: Image, reference: Image) -> bool:
     return bool(prediction.history == reference.history)
 
 
-def warn_of_same(which: str) -> None:
+def warn_of_same(message: str) -> None:
     """Warn of label maps that are compared with themselves."""
-    warn_by_code("SAME_LABELS", f"{which}. These scores compare a label map with itself")
+    warn_by_code("SAME_LABELS", f"{message}. These scores compare a label map with itself")

@@ -14,7 +14,7 @@ from voxarray.core.errors import StateError, UnsupportedError
 from voxarray.core.transform_misfits import naming_misfits
 from voxarray.geometry.grid import Grid
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.inference.provenance import is_beside, is_told, mentioned_names
+from voxarray.inference.provenance import is_beside, mentioned_names, names_its_images
 from voxarray.ops.operation import Operation
 from voxarray.ops.padding import Padded
 from voxarray.ops.permuted import Permuted
@@ -37,7 +37,7 @@ ONLY = "image"
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class NetworkInput:
     """What the network is shown.
 
     Attributes:
@@ -60,8 +60,8 @@ class Shown:
     @contextmanager
     def staged(self) -> Iterator[tuple[Source, ...]]:
         """The sources, with what costs something decoded and computed once: patches overlap."""
-        with ExitStack() as held:
-            ready = [held.enter_context(staged(source)) for source in self.sources]
+        with ExitStack() as stack:
+            ready = [stack.enter_context(staged(source)) for source in self.sources]
             yield tuple(_computed(s) if _is_costly(s) else s for s in ready)
 
 
@@ -96,7 +96,7 @@ class Scan:
         return self.image.source.header_of_space
 
     @cached_property
-    def shown(self) -> Shown:
+    def network_input(self) -> NetworkInput:
         """What the network is shown; preprocessing that depends on voxels reads them now, once.
 
         Raises:
@@ -129,7 +129,7 @@ class Scan:
                     code="UNSUPPORTED_DTYPE",
                     path=image.source.path,
                 )
-        return Shown(_one_grid(after), tuple(image.source for image in after.values()))
+        return NetworkInput(_one_grid(after), tuple(image.source for image in after.values()))
 
 
 def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess | None) -> Scan:
@@ -149,20 +149,20 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
     names = _channels(subject, channels)
     before = {name: subject.get_image(name) for name in names}
     first = before[names[0]]
-    known = before if preprocess is None else subject.get_images_dict(intensity_only=False)
+    by_name = before if preprocess is None else subject.get_images_dict(intensity_only=False)
     mentioned = mentioned_names(preprocess)
-    if is_told(preprocess):
+    if names_its_images(preprocess):
         # Nothing that the network is not shown has a say in how: neither its grid nor its voxels.
-        asked = {name: one for name, one in known.items() if name in mentioned}
-        known = {**before, **asked}
-        subject = Subject(known)
+        mentioned_images = {name: image for name, image in by_name.items() if name in mentioned}
+        by_name = {**before, **mentioned_images}
+        subject = Subject(by_name)
     # Label maps in the scan's archive come and go, the prediction itself among them: those count
     # that preprocessing asks for by name, as a mask.
     others = {
-        name: one
-        for name, one in known.items()
+        name: image
+        for name, image in by_name.items()
         if name in names[1:]
-        or (name != names[0] and (name in mentioned or not is_beside(one, first)))
+        or (name != names[0] and (name in mentioned or not is_beside(image, first)))
     }
     return Scan(first.grid, first, others, before, subject, preprocess)
 
@@ -173,7 +173,7 @@ def _is_costly(source: Source) -> bool:
     if base is not source:
         return _is_costly(base)
     if isinstance(source, (Pointwise, Padded)):
-        return any(_is_costly(one) for one in source.inputs)
+        return any(_is_costly(operand) for operand in source.inputs)
     return isinstance(source, Operation)
 
 
@@ -202,20 +202,20 @@ def subject_of(images: Any) -> Subject:
 
 
 def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
-    known = subject.get_images_dict(intensity_only=False)
+    images = subject.get_images_dict(intensity_only=False)
     if channels is None:
-        scalars = [name for name, image in known.items() if not isinstance(image, LabelMap)]
+        scalars = [name for name, image in images.items() if not isinstance(image, LabelMap)]
         # One image is what the caller gave; label maps of a subject are there to be predicted.
-        names = list(known) if list(known) == [ONLY] else scalars
-        if known and not scalars and not names:
+        names = list(images) if list(images) == [ONLY] else scalars
+        if images and not scalars and not names:
             raise StateError(
-                f"the subject has the label maps {list(known)} and no scan: pass channels=[...] if "
-                "the network is to see label maps, or leave the subject out",
+                f"the subject has the label maps {list(images)} and no scan: pass channels=[...] "
+                "if the network is to see label maps, or leave the subject out",
                 code="MISSING_CHANNELS",
             )
         if len(names) != 1:
             raise StateError(
-                f"the subject has the images {list(known)}, and nothing says which of them are "
+                f"the subject has the images {list(images)}, and nothing says which of them are "
                 "the network's channels, and in which order: pass channels=[...] with their names",
                 code="CHANNELS_UNNAMED",
             )
@@ -236,10 +236,10 @@ def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
             "of its own",
             code="CHANNELS_REPEATED",
         )
-    missing = [name for name in names if name not in known]
+    missing = [name for name in names if name not in images]
     if missing or not names:
         raise StateError(
-            f"the network's channels are {names} and the subject has {list(known)}: "
+            f"the network's channels are {names} and the subject has {list(images)}: "
             f"{missing} are missing",
             code="MISSING_CHANNELS",
         )

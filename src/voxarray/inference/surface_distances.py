@@ -28,24 +28,24 @@ class SurfaceDistances:
 
 
 def surface_distances(
-    one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: Sequence[float]
+    first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Sequence[float]
 ) -> SurfaceDistances:
     """Compare two masks (W, H, D), neither of them empty, with a border of background.
 
     Args:
-        one: A mask.
-        other: Another of the same shape.
+        first: A mask.
+        second: Another of the same shape.
         spacing: Of voxels along W, H and D, in mm.
     """
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
-    surfaces = [mask & ~binary_erosion(mask) for mask in (one, other)]
-    ways = [
-        distance_transform_edt(~there, sampling=spacing)[here]
-        for here, there in (surfaces, surfaces[::-1])
+    surfaces = [mask & ~binary_erosion(mask) for mask in (first, second)]
+    distances = [
+        distance_transform_edt(~target, sampling=spacing)[source]
+        for source, target in (surfaces, surfaces[::-1])
     ]
     return SurfaceDistances(
-        hausdorff=float(max(way.max() for way in ways)),
-        hausdorff95=float(max(np.percentile(way, 95) for way in ways)),
-        mean=float(np.concatenate(ways).mean()),
+        hausdorff=float(max(values.max() for values in distances)),
+        hausdorff95=float(max(np.percentile(values, 95) for values in distances)),
+        mean=float(np.concatenate(distances).mean()),
     )
