@@ -40,7 +40,7 @@ from voxarray.storage import file_digest
 SHAPE = (512, 512, 192)
 KINDS = ("uint8", "uint16 labels", "int16", "float32")
 PARTS = {
-    "decoding the file": (gzip_at_once, "_whole"),
+    "decoding the file": (gzip_at_once, "_decode_member"),
     "sha256 of the file": (file_digest.FileDigest, "_run"),
     "halving": (write_plan, "mean"),
     "voting": (write_plan, "mode"),

@@ -108,7 +108,7 @@ def test_chunks_are_checked_again_beyond_the_limit_of_caches(source, monkeypatch
     monkeypatch.setattr(mapped, "_LOOK_AT_LIMIT", 256)
     given = []
     monkeypatch.setattr(mapped, "forget", lambda: given.append(1))
-    mapped._noted = 0
+    mapped._checked_bytes = 0
     with dask.config.set({"voxarray.block-cache": 1000}):
         source.read(Selection.whole(SHAPE))
     assert given

@@ -80,6 +80,6 @@ def test_what_is_read_for_a_border_is_what_is_used(mode: str) -> None:
         taken = range(22)[max(start, 0) : None if stop < 0 else stop : step]
         if len(taken):
             (needed,) = padded.needs(Selection((range(1), taken, range(3, 5), range(2, 3))))
-            used = padded._inside(0, taken)
+            used = padded._base_indices(0, taken)
             read = () if needed is None else (needed.ranges[1][0], needed.ranges[1][-1])
             assert read == ((used.min(), used.max()) if len(used) else ())
