@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, source, packed in itertools.chain(
-            real(options.scans), made(options.size, Path(folder))
+            real(options.scans), phantoms(options.size, Path(folder))
         ):
             rows.append({"scan": name, "dtype": str(source.dtype), "nii.gz": packed})
             rows[-1]["profiles"] = measured(source, Path(folder), options.rounds)
@@ -60,19 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def real(folders: Sequence[Path]) -> Iterator[tuple[str, Source, int]]:
     """Scans that others made, and the bytes of their files."""
-    places = [Path(nib.__file__).parent / "tests/data", *folders]
+    folders_searched = [Path(nib.__file__).parent / "tests/data", *folders]
     try:
         import nilearn
 
-        places.append(Path(nilearn.__file__).parent / "datasets/data")
+        folders_searched.append(Path(nilearn.__file__).parent / "datasets/data")
     except ImportError:
         pass
-    for path in sorted(file for place in places for file in place.rglob("*.nii.gz")):
+    for path in sorted(file for folder in folders_searched for file in folder.rglob("*.nii.gz")):
         if path.stat().st_size >= LEAST_BYTES:
             yield path.name, open_source(path), path.stat().st_size
 
 
-def made(size: int, folder: Path) -> Iterator[tuple[str, Source, int]]:
+def phantoms(size: int, folder: Path) -> Iterator[tuple[str, Source, int]]:
     """One scan of each kind of voxel, and the bytes of its ``.nii.gz`` by ``gzip -6``."""
     for name, voxels in kinds(size).items():
         path = folder / "scan.nii"
@@ -83,23 +83,26 @@ def made(size: int, folder: Path) -> Iterator[tuple[str, Source, int]]:
 def kinds(size: int) -> dict[str, NDArray]:
     """A head-like ellipsoid in air, in every type that NIfTI has; noise, vessels, label maps."""
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, size)] * 3, indexing="ij")
-    inside = x**2 + 1.4 * y**2 + z**2 < 0.8
-    noise = np.random.default_rng(0).normal(0, 0.02, inside.shape)
-    head = np.where(inside, np.abs(np.cos(4 * x) * np.cos(3 * y) + 0.2 * z + noise) + 0.2, 0)
-    regions = np.where(inside, (4 * x + 8).astype(int) * 16 + (4 * y + 8).astype(int), 0)
-    found = {"12 in 16 bit": (head * 2000).astype("i2"), "noise 16 bit": (noise * 9e4).astype("i2")}
+    ellipsoid = x**2 + 1.4 * y**2 + z**2 < 0.8
+    noise = np.random.default_rng(0).normal(0, 0.02, ellipsoid.shape)
+    head = np.where(ellipsoid, np.abs(np.cos(4 * x) * np.cos(3 * y) + 0.2 * z + noise) + 0.2, 0)
+    regions = np.where(ellipsoid, (4 * x + 8).astype(int) * 16 + (4 * y + 8).astype(int), 0)
+    result = {
+        "12 in 16 bit": (head * 2000).astype("i2"),
+        "noise 16 bit": (noise * 9e4).astype("i2"),
+    }
     for dtype in ("u1", "i1", "u2", "i4", "u8", "f4", "f8", "c8"):
         top = min(30_000, np.iinfo(dtype).max) if dtype[0] in "iu" else 1000
-        found[f"head {np.dtype(dtype)}"] = (head / head.max() * top).astype(dtype)
-    found["sparse int16"] = np.where(head > 1.25, head * 2000, 0).astype("i2")
-    found["labels uint8"] = (regions % 250).astype("u1")
-    found["labels int32"] = regions.astype("i4")
-    return found
+        result[f"head {np.dtype(dtype)}"] = (head / head.max() * top).astype(dtype)
+    result["sparse int16"] = np.where(head > 1.25, head * 2000, 0).astype("i2")
+    result["labels uint8"] = (regions % 250).astype("u1")
+    result["labels int32"] = regions.astype("i4")
+    return result
 
 
 def measured(source: Source, folder: Path, rounds: int) -> dict[str, Any]:
     """Bytes and speeds by profile."""
-    found = {}
+    result = {}
     for name in PROFILES:
         path = folder / "scan.ome.zarr"
         convert(source, path, options=Options(codec=name, overwrite=True))
@@ -108,15 +111,15 @@ def measured(source: Source, folder: Path, rounds: int) -> dict[str, Any]:
         voxels = [
             file.stat().st_size for file in path.glob("scale*/image/c/**/*") if file.is_file()
         ]
-        found[name] = {
+        result[name] = {
             "codec": codec_name(archive.array.codec),
             "bytes": sum(voxels),
             "metadata": sum(sizes) - sum(voxels),
             **speeds(archive, archive.array.codec, rounds),
         }
         if name == "fast":
-            found["0.1.0"] = {"codec": codec_name(FIRST), **speeds(archive, FIRST, rounds)}
-    return found
+            result["0.1.0"] = {"codec": codec_name(FIRST), **speeds(archive, FIRST, rounds)}
+    return result
 
 
 def codec_name(codec: Codec) -> str:
@@ -140,13 +143,13 @@ def speeds(archive: ArchiveSource, codec: Codec, rounds: int) -> dict[str, float
         parts = codec.encode(chunk)
         encoding += time.process_time() - began
         encoded = np.frombuffer(b"".join(parts), np.uint8)
-        taken = []
+        seconds = []
         for _ in range(rounds):
-            again = encoded.copy()
+            copied = encoded.copy()
             began = time.process_time()
-            codec.decode(again, out)
-            taken.append(time.process_time() - began)
-        decoding += min(taken)  # what else the machine does only makes it slower
+            codec.decode(copied, out)
+            seconds.append(time.process_time() - began)
+        decoding += min(seconds)  # what else the machine does only makes it slower
         size, total = size + encoded.size, total + chunk.nbytes
     return {
         "finest": size,
@@ -157,11 +160,12 @@ def speeds(archive: ArchiveSource, codec: Codec, rounds: int) -> dict[str, float
 
 def print_row(row: dict[str, Any]) -> None:
     print(f"\n{row['scan']} {row['dtype']}, .nii.gz {row['nii.gz']:,} bytes")
-    for name, one in row["profiles"].items():
-        ratio = one.get("bytes", one["finest"]) / row["nii.gz"]
+    for name, figures in row["profiles"].items():
+        ratio = figures.get("bytes", figures["finest"]) / row["nii.gz"]
         print(
-            f"  {name:9} {ratio:6.3f}  encode {one['encode']:6.0f}  decode {one['decode']:6.0f}"
-            f"  {one['codec']}  metadata {one.get('metadata', 0):,}",
+            f"  {name:9} {ratio:6.3f}  encode {figures['encode']:6.0f}  "
+            f"decode {figures['decode']:6.0f}  {figures['codec']}  "
+            f"metadata {figures.get('metadata', 0):,}",
             flush=True,
         )
 

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compared(kind: str, rounds: int, delay: float) -> dict[str, Any]:
     """Seconds of the three, the best of the rounds."""
     size, count = KINDS[kind]
-    scans, seen = scans_of(size, count), dict[str, list[float]]()
+    scans, seconds_by_name = scans_of(size, count), dict[str, list[float]]()
     source = str(scans) if count > 1 else str(next(scans.iterdir()))
     convert = vx.convert_cohort if count > 1 else vx.convert
     for number in range(rounds + 1):
@@ -66,17 +66,17 @@ def compared(kind: str, rounds: int, delay: float) -> dict[str, Any]:
         folder.parent.mkdir(parents=True)
         with bucket(delay) as settings:
             local = _seconds(convert, source, folder)
-            put = _seconds(_put_all, folder, settings)
+            upload = _seconds(_put_all, folder, settings)
             remote = _seconds(convert, source, "s3://bucket/made.ome.zarr")
         shutil.rmtree(folder.parent)
         if number:  # the first imports and connects
-            for name, seconds in (("local", local), ("put", put), ("bucket", remote)):
-                seen.setdefault(name, []).append(seconds)
-    best = {name: min(times) for name, times in seen.items()}
+            for name, seconds in (("local", local), ("put", upload), ("bucket", remote)):
+                seconds_by_name.setdefault(name, []).append(seconds)
+    best = {name: min(times) for name, times in seconds_by_name.items()}
     ratio = best["bucket"] / max(best["local"], best["put"])
     row = {"kind": kind, "size": size, "scans": count, **best, "ratio": ratio}
-    told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in best.items())
-    print(f"  {kind:<8}{told}: {ratio:.2f}x of the larger", flush=True)
+    summary = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in best.items())
+    print(f"  {kind:<8}{summary}: {ratio:.2f}x of the larger", flush=True)
     return row
 
 
@@ -114,13 +114,13 @@ def _put_all(folder: Path, settings: dict[str, Any]) -> None:
     store = S3Store("bucket", **settings)
     files = [path for path in folder.rglob("*") if path.is_file()]
 
-    def put(path: Path) -> None:
+    def upload(path: Path) -> None:
         # As many requests as files: a part of a file would be another.
         key = f"alone/{path.relative_to(folder).as_posix()}"
         obstore.put(store, key, path.read_bytes(), use_multipart=False)
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(put, files))
+        list(threads.map(upload, files))
 
 
 if __name__ == "__main__":

@@ -79,16 +79,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cores = len(os.sched_getaffinity(0))
     rows, long = {}, {}
     for contender in CONTENDERS:
-        found = _measured(contender, source, tiny, options.rounds)
-        if found:
-            rows[contender.name] = found
+        measured = _measured(contender, source, tiny, options.rounds)
+        if measured:
+            rows[contender.name] = measured
         if contender is CONTENDERS[1]:  # beside ours, so that the machine is in the same mood
             single = _single(source, tiny)
             names = renamed(source, NAMES)
-            for one in CONTENDERS[:2]:
-                long[one.name] = _measured(one, names, tiny, 1)
+            for peer in CONTENDERS[:2]:
+                long[peer.name] = _measured(peer, names, tiny, 1)
     ideal = single / cores
-    ours = min(rows[c.name]["seconds"] for c in CONTENDERS[:2])
+    fastest = min(rows[c.name]["seconds"] for c in CONTENDERS[:2])
     ours_long = min(row["seconds"] for row in long.values() if row)
     content: dict[str, Any] = {
         "size": options.size,
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "rows": list(rows.values()),
         "single_image_cpu_seconds": single,
         "cores": cores,
-        "throughput_of_ideal": ideal / ours,
+        "throughput_of_ideal": ideal / fastest,
         "long": {
             "scans": options.scans * NAMES,
             "rows": list(long.values()),
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"  of the ideal throughput, {options.scans * NAMES:>4} scans         "
         f"{ideal * NAMES / ours_long:9.2f}"
     )
-    print(f"  of the ideal throughput                     {ideal / ours:9.2f}")
+    print(f"  of the ideal throughput                     {ideal / fastest:9.2f}")
     for contender in CONTENDERS[2:]:
         if contender.name in rows:
             ratio = rows[contender.name]["seconds"] / rows[COHORT.name]["seconds"]

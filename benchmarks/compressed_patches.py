@@ -68,7 +68,7 @@ def loops(are_used: bool) -> Iterator[None]:
         yield
 
 
-def ours(path: Path, by_loops: bool, size: int = PATCH) -> Read:
+def by_voxarray(path: Path, by_loops: bool, size: int = PATCH) -> Read:
     source = vx.open_source(path)
 
     def read(x: int, y: int, z: int) -> NDArray:
@@ -145,72 +145,74 @@ def timed(
     return {name: partial(milliseconds, read, starts) for name, read in readers.items()}
 
 
-def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, dict[str, float]]:
-    times: dict[str, list[float]] = {name: [] for name in ways}
+def in_turns(
+    contenders: Mapping[str, Callable[[], float]], rounds: int
+) -> dict[str, dict[str, float]]:
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, measure in ways.items():
+        for name, measure in contenders.items():
             times[name].append(measure())
     peer = times.get("b2nd")
-    found = {}
+    result = {}
     for name, all_ in times.items():
-        found[name] = {"ms": round(min(all_), 4), "median_ms": round(statistics.median(all_), 4)}
+        result[name] = {"ms": round(min(all_), 4), "median_ms": round(statistics.median(all_), 4)}
         if peer:
-            found[name]["of_b2nd"] = round(min(all_) / min(peer), 2)
+            result[name]["of_b2nd"] = round(min(all_) / min(peer), 2)
             median = statistics.median(all_) / statistics.median(peer)
-            found[name]["median_of_b2nd"] = round(median, 2)
-    return found
+            result[name]["median_of_b2nd"] = round(median, 2)
+    return result
 
 
-def patches(files: Mapping[str, Path], voxels: NDArray, asked: argparse.Namespace) -> Any:
+def patches(files: Mapping[str, Path], voxels: NDArray, options: argparse.Namespace) -> Any:
     """CPU time of a patch of 96^3."""
     readers: dict[str, Read] = {}
     for name in PROFILES:
         if name != "raw":
-            readers[f"{name}, compiled"] = ours(files[name], True)
-        readers[name] = ours(files[name], False)
+            readers[f"{name}, compiled"] = by_voxarray(files[name], True)
+        readers[name] = by_voxarray(files[name], False)
     readers["training, contiguous, compiled"] = into(files["training"], True)
     readers["training, contiguous"] = into(files["training"], False)
     if "b2nd" in files:
         readers["b2nd"] = b2nd(files["b2nd"])
-    span = asked.edge - PATCH + 1
-    starts = np.random.default_rng(1).integers(0, span, (asked.patches, 3)).tolist()
+    span = options.edge - PATCH + 1
+    starts = np.random.default_rng(1).integers(0, span, (options.patches, 3)).tolist()
     x, y, z = starts[0]
-    wanted = voxels[x : x + PATCH, y : y + PATCH, z : z + PATCH]
+    expected = voxels[x : x + PATCH, y : y + PATCH, z : z + PATCH]
     for name, read in readers.items():
         with loops(getattr(read, "by_loops", False)):
-            assert np.array_equal(read(x, y, z), wanted), name
-    return in_turns(timed(readers, starts), asked.rounds)
+            assert np.array_equal(read(x, y, z), expected), name
+    return in_turns(timed(readers, starts), options.rounds)
 
 
-def small(files: Mapping[str, Path], asked: argparse.Namespace) -> dict[str, Any]:
+def small(files: Mapping[str, Path], options: argparse.Namespace) -> dict[str, Any]:
     """CPU time of a box of 16^3 in the middle of the volume."""
-    middle = asked.edge // 2 // CHUNK * CHUNK
-    places = {"within a chunk": middle + 8, "at the corner of eight": middle - SMALL // 2}
-    found = {}
-    for place, start in places.items():
+    middle = options.edge // 2 // CHUNK * CHUNK
+    positions = {"within a chunk": middle + 8, "at the corner of eight": middle - SMALL // 2}
+    result = {}
+    for position, start in positions.items():
         readers = {
-            f"{name}{', compiled' * by_loops}": ours(files[name], by_loops, SMALL)
+            f"{name}{', compiled' * by_loops}": by_voxarray(files[name], by_loops, SMALL)
             for name in ("default", "training")
             for by_loops in (True, False)
         }
         if "b2nd" in files:
             readers["b2nd"] = b2nd(files["b2nd"], SMALL)
-        found[place] = in_turns(timed(readers, [(start,) * 3] * 200), asked.rounds)
-    return found
+        result[position] = in_turns(timed(readers, [(start,) * 3] * 200), options.rounds)
+    return result
 
 
-def loaded(files: Mapping[str, Path], asked: argparse.Namespace) -> dict[str, Any]:
+def loaded(files: Mapping[str, Path], options: argparse.Namespace) -> dict[str, Any]:
     """CPU time of all processes for a patch that a `DataLoader` with two workers hands out."""
     subject = vx.Subject(t1=vx.ScalarImage(files["training"]))
-    dataset = vx.PatchDataset([subject], vx.UniformSampler(PATCH), patches_per_image=asked.loaded)
-    ways = {
+    dataset = vx.PatchDataset([subject], vx.UniformSampler(PATCH), patches_per_image=options.loaded)
+    contenders = {
         "training, compiled": lambda: through_loader(dataset, True),
         "training": lambda: through_loader(dataset, False),
     }
     if "b2nd" in files:
-        peer = B2ndPatches(files["b2nd"], asked.edge, asked.loaded)
-        ways["b2nd"] = lambda: through_loader(peer, False)
-    return in_turns(ways, asked.rounds)
+        peer = B2ndPatches(files["b2nd"], options.edge, options.loaded)
+        contenders["b2nd"] = lambda: through_loader(peer, False)
+    return in_turns(contenders, options.rounds)
 
 
 def through_loader(dataset: Dataset, by_loops: bool) -> float:
@@ -225,12 +227,14 @@ def through_loader(dataset: Dataset, by_loops: bool) -> float:
 
 def used() -> float:
     """Seconds of CPU of this process and of those that it has waited for."""
-    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in both)
+    usages = (
+        resource.getrusage(scope) for scope in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def size_of(path: Path) -> int:
-    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    files = [path] if path.is_file() else [entry for entry in path.rglob("*") if entry.is_file()]
     return sum(os.path.getsize(file) for file in files)
 
 
@@ -240,9 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--patches", type=int, default=60, help="boxes of a turn")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each way")
     parser.add_argument("--loaded", type=int, default=800, help="patches of a loader's turn")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    voxels = head(asked.edge)
+    voxels = head(options.edge)
     with dask.config.set({"voxarray.threads": 1}), tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{name}.ome.zarr" for name in PROFILES}
         for name, path in files.items():
@@ -251,16 +255,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             files["b2nd"] = Path(folder) / "head.b2nd"
             write_b2nd(voxels, files["b2nd"])
         content = {
-            "edge": asked.edge,
+            "edge": options.edge,
             "blosc2": getattr(blosc2, "__version__", None),
             "of_raw": {name: round(size_of(p) / voxels.nbytes, 4) for name, p in files.items()},
-            "patches": patches(files, voxels, asked),
-            "small": small(files, asked),
-            "loader": loaded(files, asked),
+            "patches": patches(files, voxels, options),
+            "small": small(files, options),
+            "loader": loaded(files, options),
         }
     for what in ("of_raw", "patches", "small", "loader"):
         print(what, *(f"  {name}: {one}" for name, one in content[what].items()), sep="\n")
-    save("compressed_patches", content, (OWN,), trial=asked.edge != EDGE)
+    save("compressed_patches", content, (OWN,), trial=options.edge != EDGE)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _compared(
     source = volumes.scan(volume)
     print(f"converting {source.name}", flush=True)
     tiny = volumes.scan(volumes.phantom(kind, TINY))
-    return in_turns(contenders, source, tiny, rounds, volumes.holds(volume))
+    return in_turns(contenders, source, tiny, rounds, volumes.check_of(volume))
 
 
 def _small(shape: tuple[int, int, int]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from scaling import SHAPES
 NEVER, ALWAYS = "1 PiB", "1 MiB"
 """Values of the setting ``split-from``."""
 
-WAYS = {
+CONTENDERS = {
     "one process": (["--workers", "0"], NEVER),
     "two workers, undivided": (["--workers", "2"], NEVER),
     "two workers, divided": (["--workers", "2"], ALWAYS),
@@ -65,19 +65,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = fresh_output("divided")
     runs: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.rounds):
-        for number, (name, (who, split_from)) in enumerate(WAYS.items()):
+        for number, (name, (flags, split_from)) in enumerate(CONTENDERS.items()):
             cohort = output / str(number)
             shutil.rmtree(cohort, ignore_errors=True)
             os.sync()
-            with nullcontext(("", ())) if who else _waiting(output) as (address, pids):
-                how = who or ["--scheduler", address]
+            with nullcontext(("", ())) if flags else _waiting(output) as (address, pids):
+                how = flags or ["--scheduler", address]
                 run = _converted(folder, cohort, how, split_from, pids)
             runs.setdefault(name, []).append(run)
             print(f"  {name:<44}{run['seconds']:9.3f} s", flush=True)
-    for number in range(1, len(WAYS)):
+    for number in range(1, len(CONTENDERS)):
         _same(output / "0" / "subjects", output / str(number) / "subjects")
     shutil.rmtree(output)
-    rows = [_row(name, found) for name, found in runs.items()]
+    rows = [_row(name, measured) for name, measured in runs.items()]
     content = {"gib": options.gib, "kind": options.kind, "ways": rows}
     save("divided", content, (OWN,), trial=options.gib != 4 or options.kind != "head")
 
@@ -87,9 +87,9 @@ def _waiting(folder: Path) -> Iterator[tuple[str, Sequence[int]]]:
     """Address of a scheduler with two workers, each of which may use one core; their processes."""
     file = folder / "scheduler.json"
     file.unlink(missing_ok=True)
-    place = ["--scheduler-file", file, "--no-dashboard"]
-    scheduler = ["-m", "distributed.cli.dask_scheduler", *place, "--host", "127.0.0.1"]
-    worker = ["-m", "distributed.cli.dask_worker", *place, "--nthreads", "1", "--no-nanny"]
+    address_file = ["--scheduler-file", file, "--no-dashboard"]
+    scheduler = ["-m", "distributed.cli.dask_scheduler", *address_file, "--host", "127.0.0.1"]
+    worker = ["-m", "distributed.cli.dask_worker", *address_file, "--nthreads", "1", "--no-nanny"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     cores = sorted(os.sched_getaffinity(0))[:2]
     commands = [
@@ -141,9 +141,9 @@ def _sample(pid: int, peaks: dict[int, list[int]]) -> None:
     """Resident and anonymous memory, in bytes, of a process and its children."""
     try:
         running = psutil.Process(pid)
-        for one in (running, *running.children(recursive=True)):
-            memory = one.memory_info()
-            peak = peaks.setdefault(one.pid, [0, 0])
+        for process in (running, *running.children(recursive=True)):
+            memory = process.memory_info()
+            peak = peaks.setdefault(process.pid, [0, 0])
             peak[0] = max(peak[0], memory.rss)
             peak[1] = max(peak[1], memory.rss - memory.shared)
     except psutil.NoSuchProcess:
@@ -157,10 +157,10 @@ def _read(path: Path) -> None:
             pass
 
 
-def _same(one: Path, other: Path) -> None:
-    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
-    _, wrong, failed = filecmp.cmpfiles(one, other, map(str, files), shallow=False)
+def _same(first: Path, second: Path) -> None:
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file())
+    _, wrong, failed = filecmp.cmpfiles(first, second, map(str, files), shallow=False)
     assert not [*wrong, *failed], f"differ: {wrong + failed}"
 
 

@@ -183,8 +183,8 @@ def _singles(scans: Path, count: int, folder: Path) -> list[list[float]]:
             )
             for _ in range(processes)
         ]
-        told = [[float(mean) for mean in one.communicate()[0].split()] for one in running]
-        means.append([sum(both) / processes for both in zip(*told, strict=True)])
+        means_told = [[float(mean) for mean in one.communicate()[0].split()] for one in running]
+        means.append([sum(pair) / processes for pair in zip(*means_told, strict=True)])
     alone, together = (" and ".join(f"{1000 * mean:.2f}" for mean in one) for one in means)
     print(f"  single conversions{alone:>30} ms each, {together} where two run", flush=True)
     return means
@@ -192,17 +192,22 @@ def _singles(scans: Path, count: int, folder: Path) -> list[list[float]]:
 
 def _run(engine: str, scans: Path, cohort: Path) -> dict[str, Any]:
     script = _written(_ARRAY if engine == "array" else _COHORT)
-    words = [] if engine == "array" else [engine.removesuffix("-unsampled")]
+    engine_arguments = [] if engine == "array" else [engine.removesuffix("-unsampled")]
     quiet = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"} if engine == UNSAMPLED else {}
     done = subprocess.run(
-        [sys.executable, script, *words, scans, cohort],
+        [sys.executable, script, *engine_arguments, scans, cohort],
         env={**os.environ, **quiet},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    leader, others, seconds = json.loads(done.stdout.splitlines()[-1])
-    return {"cpu": leader + others, "leader": leader, "seconds": seconds, "digest": _digest(cohort)}
+    leader, workers, seconds = json.loads(done.stdout.splitlines()[-1])
+    return {
+        "cpu": leader + workers,
+        "leader": leader,
+        "seconds": seconds,
+        "digest": _digest(cohort),
+    }
 
 
 def _written(script: str) -> Path:
@@ -214,11 +219,11 @@ def _written(script: str) -> Path:
 
 def _digest(cohort: Path) -> str:
     """Of all files of all archives, and of the catalogue."""
-    told = hashlib.sha256((cohort / "catalogue.parquet").read_bytes())
+    digest = hashlib.sha256((cohort / "catalogue.parquet").read_bytes())
     for file in sorted(path for path in (cohort / "subjects").rglob("*") if path.is_file()):
-        told.update(file.relative_to(cohort).as_posix().encode())
-        told.update(hashlib.sha256(file.read_bytes()).digest())
-    return told.hexdigest()
+        digest.update(file.relative_to(cohort).as_posix().encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _row(

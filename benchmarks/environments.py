@@ -57,7 +57,7 @@ def python_of(name: str) -> Path:
     ready = os.environ.get("VOXARRAY_PEERS")
     if ready and (Path(ready) / name / "bin" / "python").exists():
         return Path(ready) / name / "bin" / "python"
-    return _made(BENCH / "environments" / name, HERE / "requirements" / f"{name}.txt")
+    return _ensured(BENCH / "environments" / name, HERE / "requirements" / f"{name}.txt")
 
 
 def versions(name: str) -> dict[str, str]:
@@ -68,7 +68,7 @@ def versions(name: str) -> dict[str, str]:
     return {k: v for k, v in sorted(json.loads(answer.stdout).items()) if k in _REPORTED}
 
 
-def _made(folder: Path, requirements: Path) -> Path:
+def _ensured(folder: Path, requirements: Path) -> Path:
     python = folder / "bin" / "python"
     stamp = folder / "installed.txt"
     if stamp.exists() and stamp.read_text() == requirements.read_text():

@@ -67,34 +67,34 @@ def _patches(volume: Phantom, suffix: str, patch: int, rounds: int) -> dict[str,
     """Milliseconds per patch, (W, H, D) or a permuted view of that, in memory of its own."""
     path = volumes.scan(volume, suffix)
     source, image = open_source(path), vx.ScalarImage(path)
-    whole = Selection.whole(source.shape)
+    everything = Selection.whole(source.shape)
     stored = nib.load(path).dataobj
     if suffix == ".nii":
         limit = np.memmap(path, stored.dtype, "r", stored.offset, stored.shape, order="F")
     else:
-        limit = source.read(whole)[0]  # what the cache holds
-    ways: dict[str, Callable[[Box], Any]] = {
+        limit = source.read(everything)[0]  # what the cache holds
+    contenders: dict[str, Callable[[Box], Any]] = {
         "np.memmap and copy" if suffix == ".nii" else "RAM: slice and copy": (
             lambda box: limit[box].copy(order="K")
         ),
-        "voxarray": lambda box: np.array(source.read(whole[box]), order="K"),
+        "voxarray": lambda box: np.array(source.read(everything[box]), order="K"),
         "voxarray: image[...].data": lambda box: image[box].data,
     }
     if suffix == ".nii":
-        ways["voxarray"] = lambda box: source.read(whole[box])  # its own memory already
-        ways["nibabel: dataobj[...]"] = lambda box: stored[box]
-        ways["SimpleITK: extract"] = lambda box: _by_simpleitk(path, box)
+        contenders["voxarray"] = lambda box: source.read(everything[box])  # its own memory already
+        contenders["nibabel: dataobj[...]"] = lambda box: stored[box]
+        contenders["SimpleITK: extract"] = lambda box: _by_simpleitk(path, box)
     boxes = volumes.boxes(volume.shape[0], patch, PATCHES_PER_ROUND)
-    for way in ways.values():
+    for read in contenders.values():
         for box in boxes:  # warms, and shows that all read the same
-            assert np.array_equal(np.squeeze(np.asarray(way(box))), limit[box])
+            assert np.array_equal(np.squeeze(np.asarray(read(box))), limit[box])
 
-    def all_boxes(way: Callable[[Box], Any]) -> Callable[[], object]:
-        return lambda: [way(box) for box in boxes]
+    def all_boxes(read: Callable[[Box], Any]) -> Callable[[], object]:
+        return lambda: [read(box) for box in boxes]
 
-    found = medians({name: all_boxes(way) for name, way in ways.items()}, rounds)
+    timings = medians({name: all_boxes(read) for name, read in contenders.items()}, rounds)
     return report(
-        {name: s / len(boxes) * 1e3 for name, s in found.items()}, f"ms a patch of {suffix}"
+        {name: s / len(boxes) * 1e3 for name, s in timings.items()}, f"ms a patch of {suffix}"
     )
 
 
@@ -111,17 +111,17 @@ def _pass(volume: Phantom) -> dict[str, Any]:
     """All patches of a grid over a ``.nii.gz`` that is not loaded, in fresh processes."""
     source = str(volumes.scan(volume))
     patch = volume.shape[0] // GRID
-    ours = {
+    environments = {
         "voxarray": {},
         # As for a volume that is too large to be cached as one block: slabs, by a seek index.
         "voxarray, by seek index": {"DASK_VOXARRAY__GZIP_WHOLE_LIMIT": "1 MiB"},
     }
-    found = {n: _grid("voxarray", OWN, (source, patch), env) for n, env in ours.items()}
+    result = {n: _grid("voxarray", OWN, (source, patch), env) for n, env in environments.items()}
     with left_out("TorchIO 2"):
-        found["TorchIO 2"] = _grid("torchio2", "tio2", (source, patch, TORCHIO2_PATCHES), {})
-    for name, figures in found.items():
+        result["TorchIO 2"] = _grid("torchio2", "tio2", (source, patch, TORCHIO2_PATCHES), {})
+    for name, figures in result.items():
         print(f"  {name:<44}{figures['seconds']:9.3f} s a pass", flush=True)
-    return found
+    return result
 
 
 def _grid(
@@ -145,7 +145,7 @@ def _dicom(count: int, rounds: int) -> dict[str, float]:
         for entry in os.scandir(folder):
             pydicom.dcmread(entry.path, stop_before_pixels=True)
 
-    ways: dict[str, Callable[[], object]] = {
+    contenders: dict[str, Callable[[], object]] = {
         "voxarray: headers": lambda: open_dicom(str(folder)),
         "pydicom: headers": by_pydicom,
         "SimpleITK: order of the files": lambda: SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(
@@ -155,10 +155,10 @@ def _dicom(count: int, rounds: int) -> dict[str, float]:
     source = open_dicom(str(folder))
     _, width, height, depth = source.shape
     plane = Selection.box((0, 1), (0, width), (0, height), (depth // 2, depth // 2 + 1))
-    ways["voxarray: one plane"] = lambda: source.read(plane)
+    contenders["voxarray: one plane"] = lambda: source.read(plane)
     figures = {
-        name: statistics.median(seconds(way) for _ in range(1 if "pydicom" in name else rounds))
-        for name, way in ways.items()
+        name: statistics.median(seconds(run) for _ in range(1 if "pydicom" in name else rounds))
+        for name, run in contenders.items()
     }
     return report(figures, f"s, {count} slices")
 

@@ -75,18 +75,18 @@ torch.ones(8, pin_memory=True).to("cuda") * 2, image[..., :8].load()
 from voxarray.tensors import upload
 torch.cuda.synchronize()
 """
-    ways = {
+    contenders = {
         "piece by piece": "t = image.to_tensor(device='cuda'); torch.cuda.synchronize()",
         "in RAM, then sent": "t = image.to_tensor().to('cuda'); torch.cuda.synchronize()",
     }
-    found: dict[str, Any] = {}
-    for name, call in ways.items():
+    result: dict[str, Any] = {}
+    for name, call in contenders.items():
         runs = [peak_above_imports(setup, call) for _ in range(rounds)]
         seconds = statistics.median(run.seconds for run in runs)
         peak = max(run.bytes for run in runs) / 2**20
-        found[name] = {"seconds": seconds, "peak_mib": peak}
+        result[name] = {"seconds": seconds, "peak_mib": peak}
         print(f"  {path.name:<22} {name:<20}{seconds:9.3f} s {peak:9.1f} MiB", flush=True)
-    return found
+    return result
 
 
 def _patches(archive: Path, options: argparse.Namespace) -> dict[str, float]:
@@ -103,21 +103,21 @@ def _patches(archive: Path, options: argparse.Namespace) -> dict[str, float]:
             persistent_workers=True,
         )
 
-    ways: dict[str, tuple[DataLoader[Any], Callable[[torch.Tensor], Any]]] = {
+    contenders: dict[str, tuple[DataLoader[Any], Callable[[torch.Tensor], Any]]] = {
         "left in RAM": (loader(False), lambda batch: batch),
         "sent, not pinned": (loader(False), lambda batch: batch.to("cuda")),
         "sent, pinned": (loader(True), lambda batch: batch.to("cuda", non_blocking=True)),
     }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(options.rounds + 1):
-        for name, (batches, use) in ways.items():
+        for name, (batches, use) in contenders.items():
             begin = time.perf_counter()
             for batch in batches:
                 use(batch["t1"]["data"])
             torch.cuda.synchronize()
             if turn:  # the first one starts workers
                 rates[name].append(PATCHES / (time.perf_counter() - begin))
-    medians = {name: statistics.median(found) for name, found in rates.items()}
+    medians = {name: statistics.median(samples) for name, samples in rates.items()}
     for name, rate in medians.items():
         print(f"  patches, {name:<20}{rate:9.1f} per second", flush=True)
     return medians
@@ -131,35 +131,35 @@ def _inference(
     layers = [torch.nn.Conv3d(1, 16, 3, padding=1), torch.nn.ReLU()]
     net = torch.nn.Sequential(*layers, torch.nn.Conv3d(16, classes, 1)).eval().to(device)
     out = archive.with_name("card-labels.ome.zarr")
-    seen: list[int] = []
+    batch_sizes: list[int] = []
 
-    def counted(batch: torch.Tensor) -> torch.Tensor:
-        seen.append(len(batch))
+    def counting_net(batch: torch.Tensor) -> torch.Tensor:
+        batch_sizes.append(len(batch))
         found: torch.Tensor = net(batch)
         return found
 
     def infer() -> None:
-        given = {"patch_size": patch, "overlap": 0.5, "classes": classes, "overwrite": True}
-        vx.infer(counted, archive, out, device=device, progress=False, **given)
+        options = {"patch_size": patch, "overlap": 0.5, "classes": classes, "overwrite": True}
+        vx.infer(counting_net, archive, out, device=device, progress=False, **options)
 
     def waiting() -> None:
         with mock.patch.object(Network, "is_on_card", False):
             infer()
 
     infer()  # loads kernels; a patch of zeros was predicted besides
-    patches = sum(seen) - 1
-    there = torch.rand(1, 1, *[patch] * 3, device=device)
+    patches = sum(batch_sizes) - 1
+    patch_on_card = torch.rand(1, 1, *[patch] * 3, device=device)
 
     def alone() -> None:
         with torch.inference_mode():
             for _ in range(patches):
-                found = net(there)
+                found = net(patch_on_card)
         found.sum().item()  # waits for the card
 
-    ways = {"vx.infer": infer, "copies waited for": waiting, "network alone": alone}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    contenders = {"vx.infer": infer, "copies waited for": waiting, "network alone": alone}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, run in ways.items():
+        for name, run in contenders.items():
             begin = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - begin)

@@ -136,8 +136,8 @@ def left_out(name: str) -> Iterator[list[str]]:
     except FAILURES as error:
         if name.startswith("voxarray"):
             raise
-        said = f"\n{error.stderr[-300:]}" if getattr(error, "stderr", None) else ""
-        print(f"  {name}: left out, {error}{said}", file=sys.stderr, flush=True)
+        output = f"\n{error.stderr[-300:]}" if getattr(error, "stderr", None) else ""
+        print(f"  {name}: left out, {error}{output}", file=sys.stderr, flush=True)
         without.append(name)
 
 
@@ -189,11 +189,11 @@ def results(*, trial: bool = False) -> dict[str, Any]:
 
 def _versions(used: Iterable[str]) -> dict[str, dict[str, str]]:
     """What was installed in each environment that there is."""
-    found = {}
+    result = {}
     for name in sorted(set(used)):
         with left_out(f"versions of {name}"):
-            found[name] = environments.versions(name)
-    return found
+            result[name] = environments.versions(name)
+    return result
 
 
 def machine() -> dict[str, Any]:

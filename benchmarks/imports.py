@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with left_out(f"TorchIO {version}"):
             python = python_of(environment)
             commands[f"import torchio ({version})"] = [python, "-c", "import torchio"]
-    ways = {name: _process(command) for name, command in commands.items()}
-    medians(ways, 1)  # fills the page cache and writes bytecode
-    seconds = report(medians(ways, rounds), "s")
+    contenders = {name: _process(command) for name, command in commands.items()}
+    medians(contenders, 1)  # fills the page cache and writes bytecode
+    seconds = report(medians(contenders, rounds), "s")
     save("imports", {"seconds": seconds}, (OWN, "tio1", "tio2"), trial=rounds != ROUNDS)
 
 

@@ -161,11 +161,11 @@ def scratch_or_tiles(folder: Path) -> list[dict[str, Any]]:
                 _covering(axis, index * axis.size // count, (index + 1) * axis.size // count)
                 for axis, index, count in zip(plan.axes, (x, y, 0), (across, down, 1), strict=True)
             )
-        again = visits - len(plan)
-        rows.append({"tiles": [across, down], "patches": visits, "cpu_seconds": again * each})
+        repeated = visits - len(plan)
+        rows.append({"tiles": [across, down], "patches": visits, "cpu_seconds": repeated * each})
         print(
-            f"{across} x {down} tiles: {again} of {len(plan)} patches again, {again * each:.0f} s "
-            f"without a network; the disk: {disk:.0f} s of CPU, "
+            f"{across} x {down} tiles: {repeated} of {len(plan)} patches again, "
+            f"{repeated * each:.0f} s without a network; the disk: {disk:.0f} s of CPU, "
             f"{tight['seconds'] - free['seconds']:.0f} s",
             flush=True,
         )
@@ -192,33 +192,34 @@ def unet(folder: Path, side: int = 256) -> list[dict[str, Any]]:
     image = vx.ScalarImage(tensor=np.random.default_rng(0).random((1, side, side, side), "f4"))
     image.save(folder / "scan.ome.zarr")
     scan = vx.ScalarImage(folder / "scan.ome.zarr")
-    inside = 0.0
+    network_seconds = 0.0
 
     def timed(batch: torch.Tensor) -> torch.Tensor:
-        nonlocal inside
+        nonlocal network_seconds
         began = time.thread_time()
-        found: torch.Tensor = net(batch)
-        inside += time.thread_time() - began
-        return found
+        output: torch.Tensor = net(batch)
+        network_seconds += time.thread_time() - began
+        return output
 
     began = time.process_time()
     vx.infer(timed, scan, folder / "labels.ome.zarr", patch_size=96, overlap=0.25, classes=3)
-    whole = time.process_time() - began
+    total_seconds = time.process_time() - began
     began = time.process_time()
     vx.LabelMap(folder / "labels.ome.zarr").save(folder / "copy.ome.zarr")
     vx.ScalarImage(folder / "scan.ome.zarr").load()
-    once = time.process_time() - began
+    pass_seconds = time.process_time() - began
+    ratio = (total_seconds - pass_seconds) / network_seconds
     print(
-        f"U-Net at {side}^3: {whole:.1f} s of CPU, network {inside:.1f}, reading and writing "
-        f"{once:.1f}: {(whole - once) / inside:.3f} times the network",
+        f"U-Net at {side}^3: {total_seconds:.1f} s of CPU, network {network_seconds:.1f}, reading "
+        f"and writing {pass_seconds:.1f}: {ratio:.3f} times the network",
         flush=True,
     )
     return [
         {
             "shape": [side] * 3,
-            "cpu_seconds": whole,
-            "network_cpu_seconds": inside,
-            "pass_cpu_seconds": once,
+            "cpu_seconds": total_seconds,
+            "network_cpu_seconds": network_seconds,
+            "pass_cpu_seconds": pass_seconds,
         }
     ]
 
@@ -251,8 +252,8 @@ def main() -> None:
         else:
             rows = unet(folder, options.depth or 256)
     path = RESULTS / "inference.json"
-    known = json.loads(path.read_text())["cases"] if path.exists() else {}
-    save("inference", {"cases": {**known, options.case: rows}}, [environments.OWN])
+    cases_before = json.loads(path.read_text())["cases"] if path.exists() else {}
+    save("inference", {"cases": {**cases_before, options.case: rows}}, [environments.OWN])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ net = torch.nn.Sequential(torch.nn.Conv3d(1, {CLASSES}, 1)).eval()
 """
 
 # What is loaded on first use is loaded: each predicts a tiny scan before it is measured.
-WAYS: dict[str, tuple[str, str, str, str]] = {
+PEERS: dict[str, tuple[str, str, str, str]] = {
     "voxarray": (
         environments.OWN,
         ".ome.zarr",
@@ -90,23 +90,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         folders = {size: scan(root / str(size), size) for size in (16, options.size)}
-        runs: dict[str, list[Peak]] = {way: [] for way in WAYS}
+        runs: dict[str, list[Peak]] = {peer: [] for peer in PEERS}
         for number in range(options.rounds):
-            for way, (environment, suffix, code, _) in WAYS.items():
-                out, tiny = (root / f"{which}-{way}-{number}{suffix}" for which in ("out", "tiny"))
+            for peer, (environment, suffix, code, _) in PEERS.items():
+                out, tiny = (root / f"{stem}-{peer}-{number}{suffix}" for stem in ("out", "tiny"))
                 peak = peak_above_imports(
                     f"{NETWORK}{code}\nrun({str(folders[16])!r}, {str(tiny)!r}, 16)",
                     f"run({str(folders[options.size])!r}, {str(out)!r}, 96)",
                     python=environments.python_of(environment),
                 )
-                runs[way].append(peak)
-                print(way, f"{peak.bytes >> 20} MiB, {peak.cpu_seconds:.1f} s of CPU", flush=True)
-        labels = [made(root / f"out-{way}-0{WAYS[way][1]}") for way in WAYS]
-        assert all(np.array_equal(one, labels[0]) for one in labels[1:])
-    rows = [row(way, found) for way, found in runs.items()]
+                runs[peer].append(peak)
+                print(peer, f"{peak.bytes >> 20} MiB, {peak.cpu_seconds:.1f} s of CPU", flush=True)
+        labels = [labels_at(root / f"out-{peer}-0{PEERS[peer][1]}") for peer in PEERS]
+        assert all(np.array_equal(other, labels[0]) for other in labels[1:])
+    rows = [row(peer, peaks) for peer, peaks in runs.items()]
     content = {"shape": [options.size] * 3, "classes": CLASSES, "patch": 96, "rows": rows}
     trial = options.size != 256
-    save("inference_peers", content, {way[0] for way in WAYS.values()}, trial=trial)
+    save("inference_peers", content, {peer[0] for peer in PEERS.values()}, trial=trial)
 
 
 def scan(folder: Path, size: int) -> Path:
@@ -117,16 +117,16 @@ def scan(folder: Path, size: int) -> Path:
     return folder
 
 
-def made(path: Path) -> Any:
+def labels_at(path: Path) -> Any:
     """The labels (W, H, D) that were written."""
     path = path if path.suffix else path / "case" / "PRED.mha"
     return vx.LabelMap(path).numpy()[0].astype(np.uint8)
 
 
-def row(way: str, runs: Sequence[Peak]) -> dict[str, Any]:
+def row(name: str, runs: Sequence[Peak]) -> dict[str, Any]:
     return {
-        "name": way,
-        "leaves_out": WAYS[way][3],
+        "name": name,
+        "leaves_out": PEERS[name][3],
         "cpu_seconds": statistics.median(run.cpu_seconds for run in runs),
         "seconds": statistics.median(run.seconds for run in runs),
         "peak_mib": max(run.bytes for run in runs) / 2**20,

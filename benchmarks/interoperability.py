@@ -58,7 +58,7 @@ class Case:
         shape: (C, W, H, D).
         dtype: Of its voxels.
         channels: What C counts.
-        inside: Folder of the image in the archive.
+        label_path: Folder of the label map in the archive, if it is one.
         scaled: Whether its file says a slope and an intercept, which the archive keeps.
     """
 
@@ -66,7 +66,7 @@ class Case:
     shape: tuple[int, int, int, int] = (1, *SHAPE)
     dtype: str = "i2"
     channels: Channels = Channels()
-    inside: str = ""
+    label_path: str = ""
     scaled: bool = False
 
     def voxels(self) -> NDArray:
@@ -85,7 +85,7 @@ class Peer:
         environment: Where it is installed.
         program: Of ``peers/``; writes what it found as an ``.npz``.
         suffixes: Names of archives that it opens.
-        inside: Whether it opens label maps by their path inside an archive.
+        opens_label_maps: Whether it opens label maps by their path inside an archive.
         scales: Whether it applies slope and intercept; others give numbers as they are stored,
             TorchIO 2 and zarr2nii too, though both read the NIfTI header that says them.
     """
@@ -94,7 +94,7 @@ class Peer:
     environment: str
     program: str
     suffixes: tuple[str, ...] = (".ome.zarr", ".nii.zarr")
-    inside: bool = True
+    opens_label_maps: bool = True
     scales: bool = False
 
 
@@ -109,13 +109,13 @@ BY_CODEC = (
 BY_DEFAULT = (
     Case("time series", (5, *SHAPE), "i2", channels=Channels("time", 2.5)),
     Case("channels", (3, *SHAPE), "f4"),
-    Case("label layer", dtype="u1", inside="labels/seg"),
+    Case("label layer", dtype="u1", label_path="labels/seg"),
 )
 PEERS = (
     Peer("ngff-zarr", "ngff", "with_ngff_zarr"),
     Peer("ome-zarr-py", "nizarr", "with_ome_zarr_py"),
     Peer("nifti-zarr", "nizarr", "with_nifti_zarr"),
-    Peer("TorchIO 2", "tio2", "with_torchio2", (".nii.zarr",), inside=False),
+    Peer("TorchIO 2", "tio2", "with_torchio2", (".nii.zarr",), opens_label_maps=False),
     Peer("tensorstore", OWN, "with_tensorstore"),
     Peer("xarray", OWN, "with_xarray", scales=True),
     Peer("zarr-python", OWN, "with_zarr_python"),
@@ -125,7 +125,7 @@ PEERS = (
 
 
 @dataclass(frozen=True)
-class Made:
+class Written:
     """An archive, and what it was made of.
 
     Attributes:
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trial", action="store_true", help="keep what is found out of results/")
     trial = parser.parse_args(arguments).trial
-    found: dict[str, dict[str, str]] = {}
+    verdicts_by_peer: dict[str, dict[str, str]] = {}
     missing: list[str] = []
     for peer in PEERS:
         with left_out(peer.name) as without:
@@ -158,29 +158,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         archives = list(_archives(Path(folder)))
         for peer in PEERS:
             if peer.name not in missing:
-                found[peer.name] = _verdicts(peer, archives)
-    for name, verdicts in found.items():
-        wrong = {archive: said for archive, said in verdicts.items() if said != SAME}
+                verdicts_by_peer[peer.name] = _verdicts(peer, archives)
+    for name, verdicts in verdicts_by_peer.items():
+        wrong = {archive: verdict for archive, verdict in verdicts.items() if verdict != SAME}
         print(f"{name:<17} {len(verdicts) - len(wrong):>4} of {len(verdicts)} the same", flush=True)
-        for archive, said in wrong.items():
-            print(f"    {archive}: {said}")
-    differences = sum(v != SAME for verdicts in found.values() for v in verdicts.values())
+        for archive, verdict in wrong.items():
+            print(f"    {archive}: {verdict}")
+    differences = sum(
+        v != SAME for verdicts in verdicts_by_peer.values() for v in verdicts.values()
+    )
     content = {
         "differences": differences,
-        "opened": found,
+        "opened": verdicts_by_peer,
     }
     used = (OWN, *(peer.environment for peer in PEERS))
     save("interoperability", content, used, trial=trial)
     return min(differences, 1)
 
 
-def _archives(folder: Path) -> Iterator[Made]:
+def _archives(folder: Path) -> Iterator[Written]:
     for suffix in (".ome.zarr", ".nii.zarr"):
         for case in BY_CODEC:
             for profile in _profiles_of_one_codec(np.dtype(case.dtype)):
-                yield _made(folder, case, profile, suffix)
+                yield _written(folder, case, profile, suffix)
         for case in BY_DEFAULT:
-            yield _made(folder, case, "default", suffix)
+            yield _written(folder, case, "default", suffix)
 
 
 def _profiles_of_one_codec(dtype: np.dtype) -> Iterator[str]:
@@ -189,24 +191,24 @@ def _profiles_of_one_codec(dtype: np.dtype) -> Iterator[str]:
         profile = PROFILES[name]
         for codec in profile.candidates(dtype):
             block = f" {codec.block >> 10} KiB" if codec.block else ""
-            named = f"{codec.cname} {codec.level} {codec.shuffle}{block}" if codec.cname else "none"
-            PROFILES[f"{name} ({named})"] = Profile((codec,), (codec,), profile.chunk)
-            yield f"{name} ({named})"
+            label = f"{codec.cname} {codec.level} {codec.shuffle}{block}" if codec.cname else "none"
+            PROFILES[f"{name} ({label})"] = Profile((codec,), (codec,), profile.chunk)
+            yield f"{name} ({label})"
 
 
-def _made(folder: Path, case: Case, profile: str, suffix: str) -> Made:
+def _written(folder: Path, case: Case, profile: str, suffix: str) -> Written:
     """The archive of a case; a label map lies in that of an image."""
     archive = folder / f"{case.name}-{profile}{suffix}".replace(" ", "-")
     source: Source = ArraySource(case.voxels(), AFFINE, case.channels)
     if case.scaled:
         source = _scaled(case, folder)
     options = Options(levels=3, chunk=CHUNK, codec=profile)
-    if case.inside:
+    if case.label_path:
         image = ArraySource(np.zeros((1, *SHAPE), np.int16), AFFINE)
         convert(image, archive, labels={"seg": LabelLayer(source)}, options=options)
     else:
         convert(source, archive, options=options)
-    return Made(case, profile, archive / case.inside)
+    return Written(case, profile, archive / case.label_path)
 
 
 def _scaled(case: Case, folder: Path) -> Source:
@@ -217,48 +219,50 @@ def _scaled(case: Case, folder: Path) -> Source:
     return open_source(folder / "scaled.nii")
 
 
-def _verdicts(peer: Peer, archives: Sequence[Made]) -> dict[str, str]:
+def _verdicts(peer: Peer, archives: Sequence[Written]) -> dict[str, str]:
     """By archive, what a library finds different; `SAME` if it finds all as it is."""
-    opened = [made for made in archives if _opens(peer, made)]
+    opened = [archive for archive in archives if _opens(peer, archive)]
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder) / f"{number}.npz" for number in range(len(opened))]
         pairs = [
-            str(p) for made, out in zip(opened, outputs, strict=True) for p in (made.path, out)
+            str(p)
+            for archive, out in zip(opened, outputs, strict=True)
+            for p in (archive.path, out)
         ]
         program = HERE / "peers" / f"{peer.program}.py"
         subprocess.run([python_of(peer.environment), program, *pairs], check=False)
         return {
-            made.name: "; ".join(_differences(peer, made, out)) or SAME
-            for made, out in zip(opened, outputs, strict=True)
+            archive.name: "; ".join(_differences(peer, archive, out)) or SAME
+            for archive, out in zip(opened, outputs, strict=True)
         }
 
 
-def _opens(peer: Peer, made: Made) -> bool:
-    return "".join(_root(made.path).suffixes) in peer.suffixes and (
-        peer.inside or not made.case.inside
+def _opens(peer: Peer, archive: Written) -> bool:
+    return "".join(_root(archive.path).suffixes) in peer.suffixes and (
+        peer.opens_label_maps or not archive.case.label_path
     )
 
 
-def _differences(peer: Peer, made: Made, output: Path) -> Iterator[str]:
+def _differences(peer: Peer, archive: Written, output: Path) -> Iterator[str]:
     if not output.exists():
         yield "ended the process"
         return
     with np.load(output) as content:
-        found = dict(content)
-    if "failure" in found:
-        yield f"fails: {found['failure']}"
+        arrays = dict(content)
+    if "failure" in arrays:
+        yield f"fails: {arrays['failure']}"
         return
-    yield from _other_voxels(peer, made, found)
-    yield from _other_places(made, found)
+    yield from _other_voxels(peer, archive, arrays)
+    yield from _other_places(archive, arrays)
 
 
-def _other_voxels(peer: Peer, made: Made, found: dict[str, NDArray]) -> Iterator[str]:
+def _other_voxels(peer: Peer, archive: Written, arrays: dict[str, NDArray]) -> Iterator[str]:
     """The base must be what numpy drew, each coarser level what we read."""
-    opened = open_archive(made.path)
-    is_scaled = made.case.scaled and peer.scales
-    for name, seen in found.items():
+    opened = open_archive(archive.path)
+    is_scaled = archive.case.scaled and peer.scales
+    for name, array in arrays.items():
         if name == "voxels":
-            expected = made.case.voxels().transpose(0, 3, 2, 1)
+            expected = archive.case.voxels().transpose(0, 3, 2, 1)
             expected = expected * SLOPE + INTERCEPT if is_scaled else expected
         elif name.startswith("level "):
             level = opened.level(int(name.removeprefix("level ")))
@@ -268,22 +272,22 @@ def _other_voxels(peer: Peer, made: Made, found: dict[str, NDArray]) -> Iterator
         else:
             continue
         # Of uint16 torch has no arithmetic; scaled numbers are floats of whichever width.
-        if not np.array_equal(seen, expected) or not np.can_cast(made.case.dtype, seen.dtype):
-            yield f"other {name} ({seen.dtype} {seen.shape})"
+        if not np.array_equal(array, expected) or not np.can_cast(archive.case.dtype, array.dtype):
+            yield f"other {name} ({array.dtype} {array.shape})"
 
 
-def _other_places(made: Made, found: dict[str, NDArray]) -> Iterator[str]:
-    if "affine" in found and not np.allclose(found["affine"], AFFINE, rtol=SINGLE, atol=SINGLE):
-        yield f"another affine: {found['affine'].tolist()}"
-    if "spacing" in found:
-        opened = open_archive(made.path)
+def _other_places(archive: Written, arrays: dict[str, NDArray]) -> Iterator[str]:
+    if "affine" in arrays and not np.allclose(arrays["affine"], AFFINE, rtol=SINGLE, atol=SINGLE):
+        yield f"another affine: {arrays['affine'].tolist()}"
+    if "spacing" in arrays:
+        opened = open_archive(archive.path)
         grids = [opened.level(number).grid for number in range(opened.levels)]
-        if not np.allclose(found["spacing"], [grid.spacing for grid in grids]):
-            yield f"other spacings: {found['spacing'].tolist()}"
-        if not np.allclose(found["translation"], [grid.intrinsic_origin for grid in grids]):
-            yield f"other translations: {found['translation'].tolist()}"
-    if "step" in found and not np.isclose(found["step"], made.case.channels.step):
-        yield f"{found['step']} seconds between volumes"
+        if not np.allclose(arrays["spacing"], [grid.spacing for grid in grids]):
+            yield f"other spacings: {arrays['spacing'].tolist()}"
+        if not np.allclose(arrays["translation"], [grid.intrinsic_origin for grid in grids]):
+            yield f"other translations: {arrays['translation'].tolist()}"
+    if "step" in arrays and not np.isclose(arrays["step"], archive.case.channels.step):
+        yield f"{arrays['step']} seconds between volumes"
 
 
 def _root(archive: Path) -> Path:

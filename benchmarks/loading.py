@@ -99,26 +99,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _scan(kind: str, options: argparse.Namespace) -> dict[str, Any]:
     volume = volumes.phantom(kind, (options.size,) * 3)
     stores = _stores(volume, options.patch)
-    two: dict[str, list[float]] = {}
-    one: dict[str, list[float]] = {}
+    two_workers: dict[str, list[float]] = {}
+    one_worker: dict[str, list[float]] = {}
     # All in turns: what disturbs the machine for a while disturbs them all.
     for loader in CONTENDERS * options.rounds:
         path = stores.get(loader.store)
         if path is None:
             continue
-        ours = loader.module == "by_voxarray"
-        for workers, found in ((2, two), (1, one)) if ours else ((2, two),):
+        is_voxarray = loader.module == "by_voxarray"
+        for workers, rates_by_name in (
+            ((2, two_workers), (1, one_worker)) if is_voxarray else ((2, two_workers),)
+        ):
             with left_out(loader.name):
                 rates = loader.rates(path, options.size, options.patch, workers, 1)
-                found.setdefault(loader.name, []).extend(rates)
-    for workers, found in ((2, two), (1, one)):
-        for name, rates in found.items():
+                rates_by_name.setdefault(loader.name, []).extend(rates)
+    for workers, rates_by_name in ((2, two_workers), (1, one_worker)):
+        for name, rates in rates_by_name.items():
             rate = statistics.median(rates)
             print(f"  {kind:<6} {workers} {name:<30}{rate:9.1f} patches/s", flush=True)
     return {
-        "two_workers": {name: statistics.median(rates) for name, rates in two.items()},
-        "one_worker": {name: statistics.median(rates) for name, rates in one.items()},
-        "runs": {name: [round(rate, 2) for rate in rates] for name, rates in two.items()},
+        "two_workers": {name: statistics.median(rates) for name, rates in two_workers.items()},
+        "one_worker": {name: statistics.median(rates) for name, rates in one_worker.items()},
+        "runs": {name: [round(rate, 2) for rate in rates] for name, rates in two_workers.items()},
         "mib_on_disk": {name: _size(path) / 2**20 for name, path in stores.items()},
         "peak": {profile: _peak(stores[profile], options.patch) for profile in PROFILES},
     }
@@ -169,9 +171,9 @@ def _peak(store: Path, patch: int) -> dict[str, float]:
         "for index in range(500): data[index]"
     )
     peak = peak_above_imports(setup, statement)
-    found = {"resident_mib": peak.bytes / 2**20, "anonymous_mib": peak.anonymous / 2**20}
-    print(f"  peak of {store.name}: {found}", flush=True)
-    return found
+    result = {"resident_mib": peak.bytes / 2**20, "anonymous_mib": peak.anonymous / 2**20}
+    print(f"  peak of {store.name}: {result}", flush=True)
+    return result
 
 
 def _size(path: Path) -> int:

@@ -107,7 +107,7 @@ def measured(path: Path, tiny: Path, operation: str, budget: str, scratch: Path)
     return row
 
 
-def kept(row: dict[str, Any], allowance: int = 2 * MIB) -> bool:
+def keeps_promise(row: dict[str, Any], allowance: int = 2 * MIB) -> bool:
     """Whether a row keeps the promise: refused without reading, or within its projection.
 
     Args:
@@ -275,10 +275,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ThreadPoolExecutor(options.jobs) as pool:
         for (name, operation, *_), row in zip(cells, pool.map(measure, cells), strict=True):
             table.setdefault(name, {})[operation] = row
-            told = row["code"] or f"projected {format_bytes(row['projected'])}"
-            verdict = "" if kept(row) else "  BROKEN"
+            projection = row["code"] or f"projected {format_bytes(row['projected'])}"
+            verdict = "" if keeps_promise(row) else "  BROKEN"
             peak = format_bytes(row["peak"])
-            print(f"{name + ' ' + operation:40} {peak:>10}  {told}{verdict}", flush=True)
+            print(f"{name + ' ' + operation:40} {peak:>10}  {projection}{verdict}", flush=True)
     content = {
         "size": options.size,
         "plane": options.plane,
@@ -288,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{name} {operation}"
             for name, rows in table.items()
             for operation, row in rows.items()
-            if not kept(row)
+            if not keeps_promise(row)
         ],
     }
     usual = (options.size, options.plane, options.budget) == (SIZE, PLANE, BUDGET)

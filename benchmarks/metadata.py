@@ -78,8 +78,8 @@ def operations() -> Operations:
 
 
 def _voxarray(command: str, *paths: Path) -> None:
-    words = [sys.executable, "-m", "voxarray", command, *map(str, paths), "--quiet"]
-    subprocess.run(words, check=True)
+    command_line = [sys.executable, "-m", "voxarray", command, *map(str, paths), "--quiet"]
+    subprocess.run(command_line, check=True)
 
 
 def _count(scans: Path, cohort: Path, parts: int) -> int:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stores = {"": archive_of(volume), ", fast": archive_of(volume, "fast")}
         scans[kind] = {
             "patches": _patches(volume, stores, options.patch, options.rounds),
-            "whole": _whole(stores, options.rounds),
+            "whole": _whole_volume(stores, options.rounds),
         }
         with left_out("TorchIO 1"):
             scans[kind]["torchio1"] = _torchio1(volume, options.patch)
@@ -74,26 +74,26 @@ def _patches(
     """Milliseconds per patch of each reader of each archive, opened and warm, in turns."""
     boxes = volumes.boxes(volume.shape[0], patch, PATCHES_PER_ROUND)
     readers = {
-        name + which: open_reader(store)
-        for which, store in stores.items()
+        name + suffix: open_reader(store)
+        for suffix, store in stores.items()
         for name, open_reader in READERS.items()
-        if not which or open_reader is not ram  # of voxels in memory there is one kind
+        if not suffix or open_reader is not ram  # of voxels in memory there is one kind
     }
     for name, read in readers.items():
         for box in boxes:  # warms, and shows that all read the same
             expected = volume.planes(box[0].start, box[0].start + 1)[0][box[1:]]
-            found = np.squeeze(np.asarray(read(box)))  # (z, y, x), or an image's (W, H, D)
-            same = [np.array_equal(found[0], expected), np.array_equal(found.T[0], expected)]
+            array = np.squeeze(np.asarray(read(box)))  # (z, y, x), or an image's (W, H, D)
+            same = [np.array_equal(array[0], expected), np.array_equal(array.T[0], expected)]
             assert any(same), f"{name} reads other voxels"
 
     def all_boxes(read: Reader) -> Callable[[], object]:
         return lambda: [read(box) for box in boxes]
 
-    found = medians({name: all_boxes(read) for name, read in readers.items()}, rounds)
-    return report({name: s / len(boxes) * 1e3 for name, s in found.items()}, "ms a patch")
+    timings = medians({name: all_boxes(read) for name, read in readers.items()}, rounds)
+    return report({name: s / len(boxes) * 1e3 for name, s in timings.items()}, "ms a patch")
 
 
-def _whole(stores: Mapping[str, Path], rounds: int) -> dict[str, float]:
+def _whole_volume(stores: Mapping[str, Path], rounds: int) -> dict[str, float]:
     """Seconds until the whole volume is a tensor, by reader and archive."""
 
     def by_voxarray(store: Path) -> torch.Tensor:
@@ -102,12 +102,12 @@ def _whole(stores: Mapping[str, Path], rounds: int) -> dict[str, float]:
     def by_zarr(store: Path) -> torch.Tensor:
         return torch.from_numpy(zarr.open_array(store / LEVEL, mode="r")[...])
 
-    ways: dict[str, Callable[[], torch.Tensor]] = {
-        name + which: partial(read, store)
-        for which, store in stores.items()
+    contenders: dict[str, Callable[[], torch.Tensor]] = {
+        name + suffix: partial(read, store)
+        for suffix, store in stores.items()
         for name, read in (("voxarray", by_voxarray), ("zarr-python", by_zarr))
     }
-    return report(medians(ways, rounds), "s the whole volume")
+    return report(medians(contenders, rounds), "s the whole volume")
 
 
 def _torchio1(volume: Phantom, patch: int) -> float:

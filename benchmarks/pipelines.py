@@ -37,11 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each")
     options = parser.parse_args(arguments)
     PROFILES[THEN] = Profile((FIRST,), (FIRST,))
-    found = {}
+    result = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, scan in scans(options.size, Path(folder)):
-            found[name] = compared(scan, Path(folder), options.rounds)
-    content = {"size": options.size, "patch": PATCH, "patches": PATCHES, "scans": found}
+            result[name] = compared(scan, Path(folder), options.rounds)
+    content = {"size": options.size, "patch": PATCH, "patches": PATCHES, "scans": result}
     save("pipelines", content, (OWN,), trial=options.size != SIZE)
 
 
@@ -64,19 +64,21 @@ def scans(size: int, folder: Path) -> Iterator[tuple[str, Path]]:
 def compared(scan: Path, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
     """CPU seconds by pipeline and profile, and how many times the old codec's the default's are."""
     archives = {codec: folder / f"{codec}.ome.zarr" for codec in (DEFAULT, THEN)}
-    least = {way: dict.fromkeys(archives, math.inf) for way in WAYS}
+    fastest = {pipeline: dict.fromkeys(archives, math.inf) for pipeline in PIPELINES}
     for _ in range(rounds):
-        for way, run in WAYS.items():
+        for pipeline, run in PIPELINES.items():
             for codec, archive in archives.items():
                 forget()
                 began = time.process_time()
                 run(scan, archive, codec)
-                least[way][codec] = min(least[way][codec], time.process_time() - began)
-    for way, seconds in least.items():
+                fastest[pipeline][codec] = min(
+                    fastest[pipeline][codec], time.process_time() - began
+                )
+    for pipeline, seconds in fastest.items():
         seconds["ratio"] = seconds[DEFAULT] / seconds[THEN]
-        told = "  ".join(f"{name} {value:.3f}" for name, value in seconds.items())
-        print(f"{scan.name:50} {way:10} {told}", flush=True)
-    return least
+        summary = "  ".join(f"{name} {value:.3f}" for name, value in seconds.items())
+        print(f"{scan.name:50} {pipeline:10} {summary}", flush=True)
+    return fastest
 
 
 def convert(scan: Path, archive: Path, codec: str) -> None:
@@ -102,7 +104,7 @@ def loader(_scan: Path, archive: Path, _codec: str) -> None:
         image[:, x : x + PATCH, y : y + PATCH, z : z + PATCH].data  # noqa: B018  # reads
 
 
-WAYS: dict[str, Callable[[Path, Path, str], None]] = {
+PIPELINES: dict[str, Callable[[Path, Path, str], None]] = {
     "convert": convert,
     "statistics": statistics,
     "preprocess": preprocess,

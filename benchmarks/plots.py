@@ -28,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trial = parser.parse_args(arguments).trial
     mpl.use("Agg")
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    found = results(trial=trial)
+    loaded = results(trial=trial)
     for name, (needed, draw) in FIGURES.items():
-        if all(suite in found for suite in needed):
-            figure = draw(*(found[suite] for suite in needed))
+        if all(suite in loaded for suite in needed):
+            figure = draw(*(loaded[suite] for suite in needed))
             path = (TRIALS if trial else PICTURES) / f"{name}.png"
             figure.savefig(path, dpi=130, metadata={"Software": None})
             print(f"wrote {path.relative_to(HERE.parent)}")

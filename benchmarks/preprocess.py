@@ -94,7 +94,7 @@ def _same_as_before() -> Callable[[Path], None]:
 
     A plain Zarr array says nothing of places; there the voxels alone are compared.
     """
-    seen: list[tuple[np.ndarray, np.ndarray | None]] = []
+    earlier: list[tuple[np.ndarray, np.ndarray | None]] = []
 
     def check(path: Path) -> None:
         if path.suffix == ".nii":
@@ -105,14 +105,14 @@ def _same_as_before() -> Callable[[Path], None]:
             voxels, affine = opened.compute().source.base.array[0], opened.affine
         else:
             voxels, affine = zarr.open_array(path, mode="r")[...], None
-        if seen:
-            assert voxels.shape == seen[0][0].shape
-            assert affine is None or np.allclose(affine, seen[0][1], atol=1e-3)
+        if earlier:
+            assert voxels.shape == earlier[0][0].shape
+            assert affine is None or np.allclose(affine, earlier[0][1], atol=1e-3)
             # TorchIO cuts whole numbers off where rounding noise has made them smaller.
-            difference = np.abs(voxels - seen[0][0])
+            difference = np.abs(voxels - earlier[0][0])
             assert difference.mean() < 1e-3
             assert np.quantile(difference[::4, ::4, ::4], 0.999) < 0.05
-        seen.append((voxels, affine))
+        earlier.append((voxels, affine))
 
     return check
 

@@ -42,10 +42,10 @@ class Promise:
             figure = self.measured(results)
         except (KeyError, StopIteration):  # a suite that was not run, or a peer left out
             return f"  ?      {'':>9}  ({bound:>8})  {self.text}"
-        kept = (self.at_most is None or figure <= self.at_most) and (
+        is_kept = (self.at_most is None or figure <= self.at_most) and (
             self.at_least is None or figure >= self.at_least
         )
-        return f"  {'kept' if kept else 'BROKEN':<6} {figure:9.3f}  ({bound:>8})  {self.text}"
+        return f"  {'kept' if is_kept else 'BROKEN':<6} {figure:9.3f}  ({bound:>8})  {self.text}"
 
 
 def _convert(kind: str, name: str, field: str = "seconds") -> Callable[[Results], float]:
@@ -66,12 +66,12 @@ def _patch(kind: str, name: str) -> Callable[[Results], float]:
     return lambda results: results["patches"]["scans"][kind]["patches"][name]
 
 
-def _whole(kind: str, name: str) -> Callable[[Results], float]:
+def _whole_volume(kind: str, name: str) -> Callable[[Results], float]:
     return lambda results: results["patches"]["scans"][kind]["whole"][name]
 
 
-def _statistics(kind: str, which: str) -> Callable[[Results], float]:
-    scans = "fast" if which else "scans"
+def _statistics(kind: str, suffix: str) -> Callable[[Results], float]:
+    scans = "fast" if suffix else "scans"
 
     def ratio(results: Results) -> float:
         ours, dasks = results["statistics"][scans][kind].values()
@@ -110,9 +110,9 @@ def _conversions(kind: str, times_igzip: float) -> list[Promise]:
         (f"{NGFF} / full, fast", _ratio(_convert(kind, NGFF), full), None, 10),
         (f"{TORCHIO2} / full, fast", _ratio(_convert(kind, TORCHIO2), full), None, 10),
         ("full / full, fast", _ratio(default, full), 2.0, None),
-        (f"{NGFF_API}, which makes no pyramid / full", *_more(kind, NGFF_API, default, 4)),
-        (f"{NGFF} / full", *_more(kind, NGFF, default, 10)),
-        (f"{TORCHIO2} / full", *_more(kind, TORCHIO2, default, 10)),
+        (f"{NGFF_API}, which makes no pyramid / full", *_at_least(kind, NGFF_API, default, 4)),
+        (f"{NGFF} / full", *_at_least(kind, NGFF, default, 10)),
+        (f"{TORCHIO2} / full", *_at_least(kind, TORCHIO2, default, 10)),
     ]
     peaks = {
         "base": BASE,
@@ -129,52 +129,54 @@ def _conversions(kind: str, times_igzip: float) -> list[Promise]:
     ]
 
 
-def _more(
-    kind: str, peer: str, ours: Callable[[Results], float], bound: float
+def _at_least(
+    kind: str, peer: str, own_figure: Callable[[Results], float], bound: float
 ) -> tuple[Callable[[Results], float], None, float]:
-    return _ratio(_convert(kind, peer), ours), None, bound
+    return _ratio(_convert(kind, peer), own_figure), None, bound
 
 
-def _reading(kind: str, which: str) -> list[Promise]:
+def _reading(kind: str, suffix: str) -> list[Promise]:
     """Promises about an archive that is open: the same of ``fast`` and of the default.
 
     Args:
         kind: Of scan.
-        which: What names of results end with.
+        suffix: What names of results end with.
     """
-    ours = _patch(kind, f"voxarray{which}")
-    limit, tensorstore = _patch(kind, "RAM: slice and copy"), _patch(kind, f"tensorstore{which}")
-    whole = _ratio(_whole(kind, f"zarr-python{which}"), _whole(kind, f"voxarray{which}"))
-    what = f"{kind}{which}"
+    own_figure = _patch(kind, f"voxarray{suffix}")
+    limit, tensorstore = _patch(kind, "RAM: slice and copy"), _patch(kind, f"tensorstore{suffix}")
+    whole_ratio = _ratio(
+        _whole_volume(kind, f"zarr-python{suffix}"), _whole_volume(kind, f"voxarray{suffix}")
+    )
+    title = f"{kind}{suffix}"
     return [
-        Promise(f"{what}: patch / RAM copy", _ratio(ours, limit), 8.5),
-        Promise(f"{what}: patch, tensorstore / ours", _ratio(tensorstore, ours), None, 0.95),
+        Promise(f"{title}: patch / RAM copy", _ratio(own_figure, limit), 8.5),
+        Promise(f"{title}: patch, tensorstore / ours", _ratio(tensorstore, own_figure), None, 0.95),
         *(
             Promise(
-                f"{what}: patch, {peer} / ours",
-                _ratio(_patch(kind, f"{peer}{which}"), ours),
+                f"{title}: patch, {peer} / ours",
+                _ratio(_patch(kind, f"{peer}{suffix}"), own_figure),
                 None,
                 bound,
             )
             for peer, bound in (("zarr-python", 2), ("dask graph", 8))
         ),
         Promise(
-            f"{what}: patch, TorchIO 1 from .nii.gz / ours",
-            _ratio(lambda results: results["patches"]["scans"][kind]["torchio1"], ours),
+            f"{title}: patch, TorchIO 1 from .nii.gz / ours",
+            _ratio(lambda results: results["patches"]["scans"][kind]["torchio1"], own_figure),
             None,
             300,
         ),
-        Promise(f"{what}: whole as tensor, zarr-python / ours", whole, None, 2),
-        Promise(f"{what}: dask's histogram / all statistics", _statistics(kind, which), None, 3),
+        Promise(f"{title}: whole as tensor, zarr-python / ours", whole_ratio, None, 2),
+        Promise(f"{title}: dask's histogram / all statistics", _statistics(kind, suffix), None, 3),
     ]
 
 
 def _formats(*keys: str) -> Callable[[Results], float]:
     def figure(results: Results) -> float:
-        found = results["formats"]
+        value = results["formats"]
         for key in keys:
-            found = found[key]
-        return float(found)
+            value = value[key]
+        return float(value)
 
     return figure
 
@@ -189,11 +191,11 @@ def _promises_of_files() -> list[Promise]:
         ratio = _ratio(_formats(suffix, "voxarray"), _formats(suffix, limit))
         promises.append(Promise(f"patch of .{suffix} / {limit}", ratio, bound))
     peer = _formats("pass", "TorchIO 2", "seconds")
-    for way, decodings in (("voxarray", 1.01), ("voxarray, by seek index", 2.01)):
-        faster = _ratio(peer, _formats("pass", way, "seconds"))
+    for reader, decodings in (("voxarray", 1.01), ("voxarray, by seek index", 2.01)):
+        faster = _ratio(peer, _formats("pass", reader, "seconds"))
         promises += [
-            Promise(f"pass over .nii.gz, TorchIO 2 / {way}", faster, None, 10),
-            Promise(f"{way}: decoded / voxels", _formats("pass", way, "decoded"), decodings),
+            Promise(f"pass over .nii.gz, TorchIO 2 / {reader}", faster, None, 10),
+            Promise(f"{reader}: decoded / voxels", _formats("pass", reader, "decoded"), decodings),
         ]
     headers = _formats("dicom", "voxarray: headers")
     return [*promises, Promise("headers of 1000 DICOM slices, s", headers, 2)]
@@ -341,7 +343,7 @@ PROMISES += [promise for kind in ("head", "noisy") for promise in _loading(kind)
 def _decoding(bits: str) -> Callable[[Results], float]:
     """Least speed of decoding by the default, as a multiple of that by the codec of 0.1.0."""
 
-    def least(results: Results) -> float:
+    def slowest(results: Results) -> float:
         rows = [row for row in results["codecs"]["rows"] if not row["scan"].startswith("labels")]
         return min(
             row["profiles"]["default"]["decode"] / row["profiles"]["0.1.0"]["decode"]
@@ -349,13 +351,13 @@ def _decoding(bits: str) -> Callable[[Results], float]:
             if (row["dtype"] in ("int8", "uint8")) == (bits == "8 bit")
         )
 
-    return least
+    return slowest
 
 
-def _slower(way: str) -> Callable[[Results], float]:
+def _slower(pipeline: str) -> Callable[[Results], float]:
     """Most CPU of a pipeline with the default, as a multiple of that with the codec of 0.1.0."""
     return lambda results: max(
-        found[way]["ratio"] for found in results["pipelines"]["scans"].values()
+        result[pipeline]["ratio"] for result in results["pipelines"]["scans"].values()
     )
 
 
@@ -384,11 +386,11 @@ def _preprocessing() -> list[Promise]:
     for suffix in (".nii", ".nii.gz"):
         for size, smaller in (("160", 2), ("512", 10)):
             for field, text, bound in (("seconds", "time", 1), ("peak_mib", "peak", smaller)):
-                ours, theirs = (
+                own_figure, torchio = (
                     _preprocess(size, suffix, name, field) for name in (VOXARRAY, TORCHIO)
                 )
                 text = f"preprocessing {size}³ {suffix}: {text}, TorchIO / ours"
-                promises.append(Promise(text, _ratio(theirs, ours), None, bound))
+                promises.append(Promise(text, _ratio(torchio, own_figure), None, bound))
         peak = _preprocess("four_gib", suffix, VOXARRAY, "peak_mib")
         promises.append(Promise(f"preprocessing 4 GiB {suffix}: peak, MiB", peak, 600))
     return promises
@@ -401,11 +403,11 @@ def _cohort(name: str) -> Callable[[Results], float]:
     return lambda results: _row(results["cohort"]["rows"], name)["seconds"]
 
 
-def _of_ideal(results: Results, *place: str) -> float:
-    found = results["cohort"]
-    for key in place:
-        found = found[key]
-    return float(found["throughput_of_ideal"])
+def _of_ideal(results: Results, *keys: str) -> float:
+    value = results["cohort"]
+    for key in keys:
+        value = value[key]
+    return float(value["throughput_of_ideal"])
 
 
 PROMISES += [
@@ -433,9 +435,9 @@ PROMISES += [
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trial", action="store_true", help="the figures of the last trial")
-    found = results(trial=parser.parse_args(arguments).trial)
+    loaded = results(trial=parser.parse_args(arguments).trial)
     for promise in PROMISES:
-        print(promise.verdict(found))
+        print(promise.verdict(loaded))
 
 
 if __name__ == "__main__":

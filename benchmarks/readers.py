@@ -33,8 +33,8 @@ def ram(store: Path) -> Reader:
 def voxarray_source(store: Path) -> Reader:
     """The archive's source, which is what `Image` reads through."""
     source = open_source(store)
-    whole = Selection.whole(source.shape)
-    return lambda box: source.read(whole[box[::-1]])
+    everything = Selection.whole(source.shape)
+    return lambda box: source.read(everything[box[::-1]])
 
 
 def voxarray_image(store: Path) -> Reader:

@@ -26,9 +26,9 @@ def known() -> dict[str, Any]:
 def outdated(versions: Mapping[str, str]) -> str:
     """Which of some versions are not the newest known, as a phrase; empty if all are."""
     older = []
-    for name, found in known()["peers"].items():
-        version, newest = versions.get(name, "").split("+")[0], found["newest"]
-        dates = found["releases"]
+    for name, record in known()["peers"].items():
+        version, newest = versions.get(name, "").split("+")[0], record["newest"]
+        dates = record["releases"]
         if version not in ("", newest) and dates.get(version, "") <= dates[newest]:
             older.append(f"{name} {version} (newest {newest}, {dates[newest]})")
     return ", ".join(older)
@@ -36,9 +36,11 @@ def outdated(versions: Mapping[str, str]) -> str:
 
 def rows() -> list[list[str]]:
     """Rows: peer, newest release, its date, other releases that were measured."""
-    found_rows = []
-    for name, found in known()["peers"].items():
-        newest, dates = found["newest"], found["releases"]
-        others = [f"{version} ({date})" for version, date in dates.items() if version != newest]
-        found_rows.append([name, newest, dates[newest], ", ".join(others)])
-    return found_rows
+    result = []
+    for name, record in known()["peers"].items():
+        newest, dates = record["newest"], record["releases"]
+        other_releases = [
+            f"{version} ({date})" for version, date in dates.items() if version != newest
+        ]
+        result.append([name, newest, dates[newest], ", ".join(other_releases)])
+    return result

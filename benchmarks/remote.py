@@ -69,7 +69,7 @@ def archive(size: int) -> Path:
 
 def compared(delay: float, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each reader."""
-    seen: dict[str, list[dict[str, float]]] = {name: [] for name in READERS}
+    runs_by_reader: dict[str, list[dict[str, float]]] = {name: [] for name in READERS}
     with store(delay) as port:
         for _ in range(options.rounds):
             for name in READERS:
@@ -78,8 +78,8 @@ def compared(delay: float, options: argparse.Namespace) -> Iterator[dict[str, An
                 done = subprocess.run(
                     command, env={**os.environ, **KEYS}, stdout=subprocess.PIPE, check=True
                 )
-                seen[name].append(json.loads(done.stdout))
-    for name, runs in seen.items():
+                runs_by_reader[name].append(json.loads(done.stdout))
+    for name, runs in runs_by_reader.items():
         middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         row = {"delay_ms": delay, "reader": name, **middle}
         print(row, flush=True)

@@ -50,7 +50,7 @@ def measured(kind: str, options: argparse.Namespace) -> dict[str, float]:
     archive(WARM)
     volume = volumes.phantom(kind, (options.size,) * 3)
     vx.convert(volumes.scan(volume, ".nii"), local, overwrite=True)
-    least = {"local": math.inf, "warm": math.inf}
+    fastest = {"local": math.inf, "warm": math.inf}
     with tempfile.TemporaryDirectory() as cache, store(options.delay) as port:
         settings = {
             "voxarray.threads": 1,
@@ -58,24 +58,24 @@ def measured(kind: str, options: argparse.Namespace) -> dict[str, float]:
             "voxarray.remote-cache-directory": cache,
         }
         with dask.config.set(settings), bucket_at(port):
-            here = a_pass(str(local), options.patch)
-            there = a_pass(f"s3://bucket/{name}", options.patch)
-            here()
+            local_pass = a_pass(str(local), options.patch)
+            remote_pass = a_pass(f"s3://bucket/{name}", options.patch)
+            local_pass()
             # What is imported and connected on first use, with another image.
             vx.ScalarImage(f"s3://bucket/{WARM}.ome.zarr").numpy()
             began = time.perf_counter()
-            there()
+            remote_pass()
             cold = time.perf_counter() - began
             for _ in range(options.rounds):
-                for way, once in (("local", here), ("warm", there)):
+                for store_name, one_pass in (("local", local_pass), ("warm", remote_pass)):
                     began = time.process_time()
-                    once()
-                    least[way] = min(least[way], time.process_time() - began)
+                    one_pass()
+                    fastest[store_name] = min(fastest[store_name], time.process_time() - began)
         chunks = sum(path.is_file() for path in Path(cache).rglob("*"))
-    possible = least["local"] + chunks * options.delay / 1000 / IN_FLIGHT
-    figures = {f"{way}, s of CPU": seconds for way, seconds in least.items()}
+    possible = fastest["local"] + chunks * options.delay / 1000 / IN_FLIGHT
+    figures = {f"{store_name}, s of CPU": seconds for store_name, seconds in fastest.items()}
     figures |= {"cold, s": cold, "cold / possible": cold / possible, "chunks": chunks}
-    return report({**figures, "local / warm": least["local"] / least["warm"]}, kind)
+    return report({**figures, "local / warm": fastest["local"] / fastest["warm"]}, kind)
 
 
 def a_pass(path: str, patch: int) -> Callable[[], object]:

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name, (spacing, angle) in GRIDS.items():
                 grid = turned(options.size, spacing, angle)
                 for interpolation in ITK:
-                    ways = ways_of(values, grid, spacing, interpolation)
-                    speeds = measured(ways, grid, options.rounds)
+                    contenders = contenders_of(values, grid, spacing, interpolation)
+                    speeds = measured(contenders, grid, options.rounds)
                     rows.append(
                         {
                             "dtype": np.dtype(dtype).name,
@@ -73,7 +73,7 @@ def turned(size: int, spacing: float, angle: float) -> Grid:
     return Grid((int(size / spacing),) * 3, affine)
 
 
-def ways_of(
+def contenders_of(
     values: NDArray, grid: Grid, spacing: float, interpolation: str
 ) -> dict[str, Callable[[], object]]:
     """Each library's call; voxels are in memory as a NIfTI file has them."""
@@ -81,7 +81,7 @@ def ways_of(
     resampled = Resampled.onto(ArraySource(ordered[None], np.eye(4)), grid, interpolation)
     everything = Selection.whole(resampled.shape)
 
-    def ours(loops: object) -> Callable[[], object]:
+    def by_voxarray(loops: object) -> Callable[[], object]:
         # A plain function: calls of a Mock would cost more than the Python code of a part.
         def chosen(_: int) -> object:
             return loops
@@ -100,29 +100,31 @@ def ways_of(
     itk.SetInterpolator(ITK[interpolation])
     itk.SetNumberOfThreads(1)
     image = sitk.GetImageFromArray(ordered.T)
-    ways = {
-        "voxarray": ours(compiled),
-        "voxarray without numba": ours(None),
+    contenders = {
+        "voxarray": by_voxarray(compiled),
+        "voxarray without numba": by_voxarray(None),
         "SimpleITK": lambda: itk.Execute(image),
     }
     if interpolation == "linear" and not np.any(grid.affine[:3, :3] - spacing * np.eye(3)):
         tensor = torch.as_tensor(values)[None, None]
         size = tuple(grid.shape)
-        ways["torch interpolate"] = lambda: torch.nn.functional.interpolate(
+        contenders["torch interpolate"] = lambda: torch.nn.functional.interpolate(
             tensor.float(), size=size, mode="trilinear"
         ).to(tensor.dtype)
-    return ways
+    return contenders
 
 
-def measured(ways: dict[str, Callable[[], object]], grid: Grid, rounds: int) -> dict[str, float]:
+def measured(
+    contenders: dict[str, Callable[[], object]], grid: Grid, rounds: int
+) -> dict[str, float]:
     """Millions of voxels of the result per second of CPU."""
-    best = dict.fromkeys(ways, float("inf"))
-    for way in ways.values():
-        way()  # compiles
+    best = dict.fromkeys(contenders, float("inf"))
+    for run in contenders.values():
+        run()  # compiles
     for _ in range(rounds):
-        for name, way in ways.items():
+        for name, run in contenders.items():
             start = time.process_time()
-            way()
+            run()
             best[name] = min(best[name], time.process_time() - start)
     voxels = float(np.prod(grid.shape)) / 1e6
     return {name: round(voxels / seconds, 1) for name, seconds in best.items()}

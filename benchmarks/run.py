@@ -61,8 +61,8 @@ def main() -> None:
     options = parser.parse_args()
     lines, failed = [], []
     for script in (*options.only, *SHOWING):
-        both = (SUITES | SHOWING)[script]
-        arguments = both.trial if options.trial else both.full
+        arguments_of = (SUITES | SHOWING)[script]
+        arguments = arguments_of.trial if options.trial else arguments_of.full
         print(f"== {' '.join([script, *arguments])}", flush=True)
         began = time.perf_counter()
         code = subprocess.run([sys.executable, HERE / f"{script}.py", *arguments]).returncode

@@ -121,14 +121,14 @@ def measure(workers: int) -> list[dict[str, Any]]:
         folder.mkdir(parents=True)
         names = [str(folder / f"{n}.ome.zarr") for n in range(RUNS)]
         with ProcessPoolExecutor(workers, context, _warm, (str(source), str(folder))) as pool:
-            found = list(pool.map(_convert, [str(source)] * RUNS, names))
+            durations = list(pool.map(_convert, [str(source)] * RUNS, names))
         written = _bytes_below(Path(names[0]))
         shutil.rmtree(folder)
         rows.append(
             {
                 "shape": shape,
                 "share": share,
-                "seconds": found,
+                "seconds": durations,
                 "gigabytes": (source.stat().st_size + 2 * written) / 1e9,  # it is read back
             }
         )
@@ -169,8 +169,8 @@ def simulate(
         seed: Of the draws: the same cohort for every number of nodes.
     """
     rng = np.random.default_rng(seed)
-    drawn = rng.choice(len(costs.seconds), images, p=costs.weights / costs.weights.sum())
-    seconds = costs.seconds[drawn]
+    chosen = rng.choice(len(costs.seconds), images, p=costs.weights / costs.weights.sum())
+    seconds = costs.seconds[chosen]
     losses = np.random.default_rng([seed, nodes])
     free = [
         (node * 60 / cluster.starts_per_minute + cluster.start_seconds, node * workers + worker)
@@ -181,22 +181,22 @@ def simulate(
     hazard = 1 / (cluster.hours_between_losses * 3600)
     end, lost = 0.0, 0
     for cost in seconds:
-        now, worker = heapq.heappop(free)
+        free_at, worker = heapq.heappop(free)
         if losses.random() < hazard * cost / workers:
             lost += 1
-            now += losses.random() * cost + cluster.restart_seconds
-        end = max(end, now + cost)
-        heapq.heappush(free, (now + cost, worker))
+            free_at += losses.random() * cost + cluster.restart_seconds
+        end = max(end, free_at + cost)
+        heapq.heappush(free, (free_at + cost, worker))
     # Nobody is done before the file system has read and written all of it, and found its names.
-    moving = float(costs.gigabytes[drawn].sum()) / cluster.gigabytes_per_second
-    asked = images * costs.operations.converted + nodes * workers * costs.operations.task
-    asking = asked / cluster.operations_per_second
+    moving = float(costs.gigabytes[chosen].sum()) / cluster.gigabytes_per_second
+    operations = images * costs.operations.converted + nodes * workers * costs.operations.task
+    asking = operations / cluster.operations_per_second
     seconds_taken = max(end, moving, asking)
     return {
         "nodes": nodes,
         "hours": seconds_taken / 3600,
         "efficiency": float(seconds.sum() / (seconds_taken * nodes * workers)),
-        "metadata_operations": round(asked),
+        "metadata_operations": round(operations),
         "bound_by": max((end, "nodes"), (moving, "bytes"), (asking, "metadata"))[1],
         "workers_lost": lost,
     }

@@ -48,10 +48,10 @@ class SlowStore:
         first, *lines = request.decode().split("\r\n")
         method, target, _ = first.split(" ")
         headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in lines)}
-        found = self._file(unquote(urlsplit(target).path).strip("/"))
-        if found is None:
+        file = self._file(unquote(urlsplit(target).path).strip("/"))
+        if file is None:
             return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-        data, tag = found
+        data, tag = file
         size, status, extra, body = len(data), "200 OK", "", data
         if "range" in headers:
             start, _, end = headers["range"].removeprefix("bytes=").partition("-")

@@ -68,14 +68,14 @@ def voxels_of(kind: str, shape: Sequence[int]) -> NDArray:
 
 
 def placed_scans(
-    voxels: NDArray, made: type[vx.ScalarImage | vx.LabelMap], folder: Path
+    voxels: NDArray, image_class: type[vx.ScalarImage | vx.LabelMap], folder: Path
 ) -> Iterator[Path]:
     """Files of the same voxels in places of their own, as scans of a cohort have."""
     for number in range(PLACES):
         affine = np.diag([2, 2, 2.5, 1])
         affine[:3, 3] = np.random.default_rng(number).normal(scale=30, size=3)
         scan = folder / f"scan{number}.nii.gz"
-        made(tensor=voxels[None], affine=affine).save(scan)
+        image_class(tensor=voxels[None], affine=affine).save(scan)
         yield scan
 
 
@@ -87,7 +87,7 @@ def measured(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, 
     scans = list(placed_scans(voxels, vx.LabelMap if is_label else vx.ScalarImage, folder))
     turns = itertools.cycle(scans)
     sample = folder / "sample.ome.zarr"
-    with counted() as counts:
+    with counted_calls() as counts:
         vx.convert(scans[0], sample, label=is_label)
     codec = open_archive(sample).array.codec
     ordered = np.ascontiguousarray(voxels.T)
@@ -97,12 +97,12 @@ def measured(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, 
         stored = np.frombuffer(raw, voxels.dtype, voxels.size, 352).reshape(ordered.shape)
         path.write_bytes(b"".join(codec.encode(stored)))
 
-    ways = {
+    contenders = {
         "floor": floor,
         "folder": lambda path: vx.convert(next(turns), f"{path}.ome.zarr", label=is_label),
         "zip": lambda path: vx.convert(next(turns), f"{path}.ozx", label=is_label),
     }
-    milliseconds = least_cpu(ways, options.rounds, options.scans, folder)
+    milliseconds = least_cpu(contenders, options.rounds, options.scans, folder)
     return {
         "cpu_ms": milliseconds,
         "times_floor": {
@@ -114,26 +114,26 @@ def measured(kind: str, options: argparse.Namespace, folder: Path) -> dict[str, 
 
 
 def least_cpu(
-    ways: Mapping[str, Callable[[Path], object]], rounds: int, calls: int, folder: Path
+    contenders: Mapping[str, Callable[[Path], object]], rounds: int, calls: int, folder: Path
 ) -> dict[str, float]:
     """Milliseconds of CPU of one call of each way, of all threads and of the system."""
-    least = dict.fromkeys(ways, float("inf"))
+    fastest = dict.fromkeys(contenders, float("inf"))
     for turn in range(rounds + 1):  # the first warms up
-        for name, way in ways.items():
+        for name, run in contenders.items():
             # Nothing is deleted between: files that are made just after take ext4 longer.
             output = folder / f"output-{turn}-{name}"
             output.mkdir()
             began = time.process_time()
             for number in range(calls):
-                way(output / str(number))
+                run(output / str(number))
             cost = (time.process_time() - began) / calls * 1000
             if turn:
-                least[name] = min(least[name], cost)
-    return {name: round(value, 3) for name, value in least.items()}
+                fastest[name] = min(fastest[name], cost)
+    return {name: round(value, 3) for name, value in fastest.items()}
 
 
 @contextmanager
-def counted() -> Iterator[dict[str, int]]:
+def counted_calls() -> Iterator[dict[str, int]]:
     """Waits for the disk and threads started while the body runs."""
     counts = {"fsyncs": 0, "syncfs": 0, "threads": 0}
 

@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each")
     options = parser.parse_args(arguments)
     scans: dict[str, dict[str, dict[str, float]]] = {"default": {}, "fast": {}}
-    for profile, found in scans.items():
+    for profile, seconds_by_kind in scans.items():
         for kind in ("head", "noisy"):
             store = archive_of(volumes.phantom(kind, (options.size,) * 3), profile)
-            found[kind] = _seconds(vx.ScalarImage(store), options.rounds)
+            seconds_by_kind[kind] = _seconds(vx.ScalarImage(store), options.rounds)
     content = {"size": options.size, "scans": scans["default"], "fast": scans["fast"]}
     save("statistics", content, (OWN,), trial=options.size != SIZE)
 
@@ -44,23 +44,23 @@ def _seconds(image: vx.ScalarImage, rounds: int) -> dict[str, float]:
 
     def everything() -> np.ndarray:
         forget()  # what the round before found
-        found = image.statistics()
-        assert found.mean < found.maximum
-        assert np.all(np.diff(found.percentiles(PERCENTS)) >= 0)
-        assert found.std > 0
-        return np.array(list(found.as_dict().values()))
+        result = image.statistics()
+        assert result.mean < result.maximum
+        assert np.all(np.diff(result.percentiles(PERCENTS)) >= 0)
+        assert result.std > 0
+        return np.array(list(result.as_dict().values()))
 
     def histogram() -> np.ndarray:
         counts, _ = da.histogram(image.dask, bins=1 << 16, range=(-(2**15) - 0.5, 2**15 - 0.5))
-        found: np.ndarray = counts.compute()
-        return found[found > 0]
+        result: np.ndarray = counts.compute()
+        return result[result > 0]
 
-    ways: dict[str, Callable[[], np.ndarray]] = {
+    contenders: dict[str, Callable[[], np.ndarray]] = {
         "voxarray: mean, deviation, percentiles, counts": everything,
         "dask: histogram alone": histogram,
     }
     assert np.array_equal(everything(), histogram())
-    return report(medians(ways, rounds), "s")
+    return report(medians(contenders, rounds), "s")
 
 
 if __name__ == "__main__":

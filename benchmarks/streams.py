@@ -87,8 +87,10 @@ def base(scan: Path | None, shape: Sequence[int]) -> NDArray[np.float32]:
     rng = np.random.default_rng(0)
     small = rng.normal(size=[n // 4 for n in shape]).astype(np.float32)
     field = ndimage.zoom(ndimage.gaussian_filter(small, 2), 4, order=1)
-    inside = np.sqrt(sum(x**2 for x in np.ogrid[tuple(slice(-1, 1, n * 1j) for n in shape)])) < 0.9
-    return np.clip(110 + field / field.std() * 30, 13, 255).astype(np.float32) * inside
+    ellipsoid = (
+        np.sqrt(sum(x**2 for x in np.ogrid[tuple(slice(-1, 1, n * 1j) for n in shape)])) < 0.9
+    )
+    return np.clip(110 + field / field.std() * 30, 13, 255).astype(np.float32) * ellipsoid
 
 
 def voxels_of(kind: str, head: NDArray[np.float32]) -> NDArray:
@@ -114,26 +116,26 @@ def measured(kind: str, voxels: NDArray, rounds: int, folder: Path) -> dict[str,
     convert()
     opened = open_archive(archive)
     codec, chunks = opened.array.codec, list(chunks_of(archive))
-    least = {"decode": np.inf, "encode": np.inf, "convert": np.inf}
+    fastest = {"decode": np.inf, "encode": np.inf, "convert": np.inf}
     for _ in range(rounds):
         data = scan.read_bytes()
-        ways = {
+        contenders = {
             "decode": lambda data=data: gzip_decompress(data, *_length(data)),
             "encode": lambda: [codec.encode(chunk) for chunk in chunks],
             "convert": convert,
         }
-        for name, way in ways.items():
+        for name, run in contenders.items():
             began = time.process_time()
-            way()
-            least[name] = min(least[name], time.process_time() - began)
-    floor = least["decode"] + least["encode"]
+            run()
+            fastest[name] = min(fastest[name], time.process_time() - began)
+    floor = fastest["decode"] + fastest["encode"]
     with parts() as seconds:
         convert()
     return {
         "mib": voxels.nbytes >> 20,
         "codec": [codec.cname, codec.level, codec.shuffle],
-        "cpu_s": {name: round(value, 3) for name, value in least.items()},
-        "times_floor": round(least["convert"] / floor, 2),
+        "cpu_s": {name: round(value, 3) for name, value in fastest.items()},
+        "times_floor": round(fastest["convert"] / floor, 2),
         "parts_of_floor": {name: round(value / floor, 3) for name, value in seconds.items()},
     }
 
@@ -150,8 +152,8 @@ def chunks_of(archive: Path) -> Iterator[NDArray]:
         edges = open_archive(archive).level(number).array.layout.chunk
         stored = image.level(number).numpy().transpose(0, 3, 2, 1)
         counts = [-(-size // edge) for size, edge in zip(stored.shape, edges, strict=True)]
-        for place in np.ndindex(*counts):
-            begins = zip(place, edges, strict=True)
+        for index in np.ndindex(*counts):
+            begins = zip(index, edges, strict=True)
             part = stored[tuple(slice(p * edge, p * edge + edge) for p, edge in begins)]
             chunk = np.zeros(edges, stored.dtype)
             chunk[tuple(slice(0, n) for n in part.shape)] = part

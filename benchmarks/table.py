@@ -36,42 +36,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path.write_text(page(results(trial=True)), "utf-8")
         print(f"wrote {path.relative_to(HERE.parent)}")
         return
-    for path, shown in ((README, with_instead), (TABLES, with_tables)):
+    for path, update in ((README, with_instead), (TABLES, with_tables)):
         text = path.read_text("utf-8")
         if BEGIN not in text or END not in text or (CODECS_BEGIN not in text and path == README):
             raise SystemExit(f"{path} has no place for the tables: add {BEGIN} and {END}")
-        path.write_text(shown(text), "utf-8")
+        path.write_text(update(text), "utf-8")
         print(f"updated {path.relative_to(HERE.parent)}")
 
 
 def with_instead(text: str) -> str:
     """The project's README with the results as they are now: six of them, and codecs."""
-    found = results()
-    text = _between(text, _instead(found))
-    return _between(text, _profiles(found["codecs"]), CODECS_BEGIN, CODECS_END)
+    loaded = results()
+    text = _between(text, _instead(loaded))
+    return _between(text, _profiles(loaded["codecs"]), CODECS_BEGIN, CODECS_END)
 
 
 def with_tables(text: str) -> str:
     """The README of the benchmarks with the main tables as they are now."""
-    found = results()
-    tables = "\n\n".join(_MAKERS[suite](found[suite]) for suite in _MAKERS if suite in found)
+    loaded = results()
+    tables = "\n\n".join(_MAKERS[suite](loaded[suite]) for suite in _MAKERS if suite in loaded)
     return _between(text, tables.replace("(notebooks/", "(../notebooks/"))
 
 
-def _between(text: str, shown: str, begin: str = BEGIN, end: str = END) -> str:
+def _between(text: str, replacement: str, begin: str = BEGIN, end: str = END) -> str:
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
-    return f"{before}{begin}\n{shown}\n{end}{after}"
+    return f"{before}{begin}\n{replacement}\n{end}{after}"
 
 
-def _instead(found: dict[str, Any]) -> str:
+def _instead(loaded: dict[str, Any]) -> str:
     """Six jobs: what would do them otherwise, and what either costs."""
-    convert, cohort = found["convert"], found["cohort"]
+    convert, cohort = loaded["convert"], loaded["cohort"]
     rows = {row["name"]: row for row in convert["scans"]["head"]}
-    patches = found["patches"]["scans"]["head"]
-    preprocess = {row["name"]: row for row in found["preprocess"]["512"][".nii.gz"]}
-    loading = found["loading"]["scans"]["head"]["two_workers"]
-    largest, volumes = list(found["scaling_volumes"]["volumes"].items())[-1]
+    patches = loaded["patches"]["scans"]["head"]
+    preprocess = {row["name"]: row for row in loaded["preprocess"]["512"][".nii.gz"]}
+    loading = loaded["loading"]["scans"]["head"]["two_workers"]
+    largest, volumes = list(loaded["scaling_volumes"]["volumes"].items())[-1]
     volume = {row["name"]: row for row in volumes}
     scans = {row["name"]: row["seconds"] for row in cohort["rows"]}
     lines = [
@@ -94,7 +94,7 @@ def _instead(found: dict[str, Any]) -> str:
             f"{scans['voxarray convert']:.1f} s",
         ],
         [
-            f"a {found['patches']['patch']}³ patch of a stored scan",
+            f"a {loaded['patches']['patch']}³ patch of a stored scan",
             "TorchIO 1.2.1, `.nii.gz`",
             f"{patches['torchio1']:,.0f} ms",
             f"{patches['patches']['voxarray']:.1f} ms",
@@ -141,9 +141,9 @@ def _profiles(result: dict[str, Any]) -> str:
         [
             kind,
             *(
-                f"{one['bytes'] / scans[scan]['nii.gz']:.2f} · {one['encode']:,.0f} · "
-                f"{one['decode']:,.0f}"
-                for one in (scans[scan]["profiles"][name] for name in _PROFILES)
+                f"{figures['bytes'] / scans[scan]['nii.gz']:.2f} · {figures['encode']:,.0f} · "
+                f"{figures['decode']:,.0f}"
+                for figures in (scans[scan]["profiles"][name] for name in _PROFILES)
             ),
         ]
         for kind, scan in _VOXELS.items()
@@ -168,10 +168,10 @@ def _full_cost(row: dict[str, Any]) -> str:
     return f"{row['seconds']:.1f} s, {row['peak_mib']:,.0f} MiB"
 
 
-def page(found: dict[str, Any] | None = None) -> str:
+def page(loaded: dict[str, Any] | None = None) -> str:
     """All results, for the site: the main ones as tables, and every figure of the other suites."""
     parts = [_HEADING, _peers()]
-    for suite, result in (results() if found is None else found).items():
+    for suite, result in (results() if loaded is None else loaded).items():
         make = _MAKERS.get(suite, _figures)
         text = make(result).replace("notebooks/pictures/", "pictures/")
         parts.append(f"## {suite.replace('_', ' ').capitalize()}\n\n{text}\n")
@@ -222,7 +222,7 @@ def _patches(result: dict[str, Any]) -> str:
         [name, *(f"{figures[kind][name]:,.2f}" if name in figures[kind] else "-" for kind in KINDS)]
         for name in figures["head"]
     ]
-    whole = ", ".join(
+    whole_volumes = ", ".join(
         f"{scans[kind]['whole']['voxarray']:.2f} s {text} "
         f"(zarr-python {scans[kind]['whole']['zarr-python']:.2f} s)"
         for kind, text in KINDS.items()
@@ -233,7 +233,7 @@ def _patches(result: dict[str, Any]) -> str:
         "opened and in the page cache, in ms. "
         "In the row “voxarray”, a box is asked of the object that reads the archive; in "
         "“image[...].data”, the image is sliced as users do. "
-        f"The whole volume as a tensor: {whole}. An archive of "
+        f"The whole volume as a tensor: {whole_volumes}. An archive of "
         f"{' x '.join(map(str, huge['shape']))} voxels opens in {huge['open']:.2f} ms and is "
         f"sliced in {huge['slice']:.2f} ms."
     )
@@ -309,8 +309,10 @@ def _remote(result: dict[str, Any]) -> str:
     delays = list(dict.fromkeys(row["delay_ms"] for row in result["rows"]))
     lines = []
     for reader in dict.fromkeys(row["reader"] for row in result["rows"]):
-        own = {row["delay_ms"]: row for row in result["rows"] if row["reader"] == reader}
-        costs = [f"{own[delay]['first']:.0f}, {own[delay]['steady']:.0f}" for delay in delays]
+        by_delay = {row["delay_ms"]: row for row in result["rows"] if row["reader"] == reader}
+        costs = [
+            f"{by_delay[delay]['first']:.0f}, {by_delay[delay]['steady']:.0f}" for delay in delays
+        ]
         lines.append([reader, *costs])
     caption = (
         f"**{result['patch']}³ patches out of an object store**, of an archive of "
@@ -373,7 +375,7 @@ def _simulation(result: dict[str, Any]) -> str:
         f"**{result['images']:,} images on a cluster, simulated** from the measured costs of "
         f"single images, with {result['workers_per_node']} workers on each node. These are "
         "assumptions: the file system "
-        f"transfers {assumed['gigabytes_per_second']:g} GB/s{_asked(result)}; "
+        f"transfers {assumed['gigabytes_per_second']:g} GB/s{_metadata_operations(result)}; "
         f"{assumed['starts_per_minute']:g} jobs can be started in a minute, and a start takes "
         f"{assumed['start_seconds']:g} s; a node fails after {assumed['hours_between_losses']:g} "
         "hours of work on average.\n\n"
@@ -383,15 +385,15 @@ def _simulation(result: dict[str, Any]) -> str:
     return "\n\n".join([caption, _grid(titles, lines), _where(result)])
 
 
-def _asked(result: dict[str, Any]) -> str:
+def _metadata_operations(result: dict[str, Any]) -> str:
     """Operations on metadata, of which results before version 0.2 do not tell."""
-    counted = result.get("metadata_operations")
-    if counted is None:
+    operations = result.get("metadata_operations")
+    if operations is None:
         return ""
     each = result["assumed"]["operations_per_second"]
     return (
         f" and does {each:,.0f} metadata operations (open, list, rename, ...) a second (an image "
-        f"needs {counted['converted']:.0f})"
+        f"needs {operations['converted']:.0f})"
     )
 
 
@@ -412,12 +414,16 @@ def _table_of(value: Any) -> str:
     """Results of one form as a table, a line each; empty if they are none, or it were too wide."""
     if isinstance(value, dict) and _holds_dicts(value):
         value = [
-            {"name": key, "each": one} if _holds_dicts(one) else {"name": key, **one}
-            for key, one in value.items()
+            {"name": key, "each": item} if _holds_dicts(item) else {"name": key, **item}
+            for key, item in value.items()
         ]
-    if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(isinstance(item, dict) for item in value)
+    ):
         return ""
-    lines = [dict(_leaves("", line)) for one in value for line in _lines_of(one)]
+    lines = [dict(_leaves("", line)) for item in value for line in _lines_of(item)]
     titles = list(dict.fromkeys(title for line in lines for title in line))
     if len(titles) > _WIDEST:
         return ""
@@ -433,8 +439,8 @@ def _lines_of(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return
     ((name, inner),) = parts.items()
     facts = {key: value for key, value in entry.items() if key != name}
-    for key, one in inner.items():
-        yield {**facts, name.removesuffix("s"): key, **one}
+    for key, item in inner.items():
+        yield {**facts, name.removesuffix("s"): key, **item}
 
 
 def _holds_dicts(value: Any) -> bool:
@@ -445,11 +451,11 @@ def _holds_dicts(value: Any) -> bool:
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        for key, one in value.items():
-            yield from _leaves(f"{name} / {key}" if name else str(key), one)
-    elif isinstance(value, list) and any(isinstance(one, dict) for one in value):
-        for number, one in enumerate(value):
-            inner = dict(one)
+        for key, item in value.items():
+            yield from _leaves(f"{name} / {key}" if name else str(key), item)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for number, item in enumerate(value):
+            inner = dict(item)
             label = inner.pop("name", number)
             yield from _leaves(f"{name} / {label}", inner)
     elif isinstance(value, float):
@@ -470,15 +476,15 @@ def _where(result: dict[str, Any]) -> str:
         return ""
     machine = result["machine"]
     versions: dict[str, str] = {}
-    for found in result["versions"].values():
-        versions |= found
-    shown = ", ".join(
+    for environment in result["versions"].values():
+        versions |= environment
+    packages = ", ".join(
         f"{name} {versions[name]}" for name in ("zarr", "dask", "ngff-zarr") if name in versions
     )
     older = outdated(versions)
     return (
         f"<sub>{result['date'][:10]}, {machine['cores']} cores of {machine['cpu']}, Python "
-        f"{versions['python']}{', ' + shown if shown else ''}; `make bench` repeats it."
+        f"{versions['python']}{', ' + packages if packages else ''}; `make bench` repeats it."
         f"{' Newer versions exist of: ' + older + '.' if older else ''}</sub>"
     )
 

@@ -14,13 +14,13 @@ def seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def medians(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def medians(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Seconds of each way, in turns, so that what disturbs the machine disturbs them all."""
-    passes: dict[str, list[float]] = {name: [] for name in ways}
+    passes: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, way in ways.items():
-            passes[name].append(seconds(way))
-    return {name: statistics.median(found) for name, found in passes.items()}
+        for name, run in contenders.items():
+            passes[name].append(seconds(run))
+    return {name: statistics.median(seconds_by_round) for name, seconds_by_round in passes.items()}
 
 
 def report(figures: dict[str, float], unit: str) -> dict[str, float]:

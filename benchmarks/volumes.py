@@ -43,7 +43,7 @@ def boxes(size: int, patch: int, count: int) -> list[Box]:
     return [tuple(slice(int(s), int(s) + patch) for s in row) for row in starts]  # type: ignore[misc]
 
 
-def holds(volume: Phantom) -> Callable[[Path], None]:
+def check_of(volume: Phantom) -> Callable[[Path], None]:
     """A check that the largest array of a Zarr store, or a ``.npy``, is the volume.
 
     In whatever axis order.
@@ -57,9 +57,9 @@ def holds(volume: Phantom) -> Callable[[Path], None]:
         single = (0,) * (array.ndim - 3)  # axes of time and channel
         for z, plane in planes.items():
             # Written (z, y, x) or (x, y, z); of a cube only the voxels tell which.
-            found = [array[*single, z]] if array.shape[-3] == depth else []
-            found += [array[*single, ..., z].T] if array.shape[-1] == depth else []
-            assert any(np.array_equal(f, plane) for f in found), f"plane {z} is not the scan's"
+            candidates = [array[*single, z]] if array.shape[-3] == depth else []
+            candidates += [array[*single, ..., z].T] if array.shape[-1] == depth else []
+            assert any(np.array_equal(f, plane) for f in candidates), f"plane {z} is not the scan's"
 
     return check
 

@@ -30,9 +30,9 @@ def run(source: str, destination: str) -> None:
 
 
 def _cropped_or_padded(array: da.Array) -> da.Array:
-    more = [want - have for want, have in zip(SHAPE, array.shape, strict=True)]
-    cut = [max(-n, 0) // 2 for n in more]
+    missing = [want - have for want, have in zip(SHAPE, array.shape, strict=True)]
+    cut = [max(-n, 0) // 2 for n in missing]
     array = array[
         tuple(slice(c, c + min(w, h)) for c, w, h in zip(cut, SHAPE, array.shape, strict=True))
     ]
-    return da.pad(array, [(-(-max(n, 0) // 2), max(n, 0) // 2) for n in more])
+    return da.pad(array, [(-(-max(n, 0) // 2), max(n, 0) // 2) for n in missing])

@@ -35,7 +35,7 @@ def _resampled(image: SimpleITK.Image, spacing: float) -> SimpleITK.Image:
 
 
 def _cropped_or_padded(image: SimpleITK.Image) -> SimpleITK.Image:
-    more = np.array(SHAPE) - image.GetSize()
-    crop, pad = np.maximum(-more, 0), np.maximum(more, 0)
+    missing = np.array(SHAPE) - image.GetSize()
+    crop, pad = np.maximum(-missing, 0), np.maximum(missing, 0)
     image = SimpleITK.Crop(image, (crop // 2).tolist(), (crop - crop // 2).tolist())
     return SimpleITK.ConstantPad(image, (-(-pad // 2)).tolist(), (pad // 2).tolist(), 0.0)

@@ -6,5 +6,5 @@ from voxarray.cohort.run.build import ExecutionOptions, build
 
 
 def run(source: str, destination: str, workers: int = 0) -> None:
-    made = build(source, destination, run=ExecutionOptions(workers=workers))
-    assert not made.failed, made
+    result = build(source, destination, run=ExecutionOptions(workers=workers))
+    assert not result.failed, result

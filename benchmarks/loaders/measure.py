@@ -50,12 +50,14 @@ def main(module, path, size, patch, count, workers, rounds):
     warm = getattr(loader_of, "PATCHES_UNTIL_STEADY", 1) * max(workers, 1)
     warming = -(-warm // count)
     for number in range(rounds + warming):
-        start, seen = time.perf_counter(), 0
+        start, patches = time.perf_counter(), 0
         for batch in loader:
-            seen += len(loader_of.voxels(batch) if hasattr(loader_of, "voxels") else batch["data"])
+            patches += len(
+                loader_of.voxels(batch) if hasattr(loader_of, "voxels") else batch["data"]
+            )
         if number >= warming:
-            rates.append(seen / (time.perf_counter() - start))
-        assert seen == count
+            rates.append(patches / (time.perf_counter() - start))
+        assert patches == count
     print(json.dumps(rates))
 
 
