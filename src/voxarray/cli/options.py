@@ -24,9 +24,9 @@ Command = Callable[..., Any]
 _CHUNKS = "; ".join(
     [str(DEFAULT_CHUNK)]
     + [
-        f"{one.chunk} with --codec {name}"
-        for name, one in PROFILES.items()
-        if one.chunk != DEFAULT_CHUNK
+        f"{profile.chunk} with --codec {name}"
+        for name, profile in PROFILES.items()
+        if profile.chunk != DEFAULT_CHUNK
     ]
 )
 """The default, and the profiles with another one: from the table, so that none can be missing."""

@@ -167,7 +167,9 @@ def load(reference: str) -> Callable[..., Any]:
 
 # --- The table, and what other packages add to it -----------------------------------------------
 
-BY_SUFFIX: Mapping[str, Format] = {suffix: one for one in FORMATS for suffix in one.suffixes}
+BY_SUFFIX: Mapping[str, Format] = {
+    suffix: record for record in FORMATS for suffix in record.suffixes
+}
 """Formats that come with voxarray, by suffix."""
 
 

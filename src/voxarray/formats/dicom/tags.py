@@ -290,7 +290,7 @@ PRIVATE_BLOCKS = {
 """Block under which the private elements of a creator are kept, wherever the file has reserved one
 for it (PS3.5, 7.8.1): anonymisers and archives move them."""
 
-WANTED: dict[int, str] = {tag: vr for vr, found in _BY_VR.items() for tag in found}
+WANTED: dict[int, str] = {tag: vr for vr, tags in _BY_VR.items() for tag in tags}
 """Value representation of every tag that is kept; implicit headers do not say it."""
 
 
