@@ -193,7 +193,7 @@ def test_damage_in_blocks_that_were_seen_before_is_an_error(tmp_path, reads, see
     assert source.read(box).tobytes() == wanted
 
 
-def test_what_is_kept_is_of_a_whole_that_was_intact():
+def test_block_checksums_are_kept_only_of_intact_chunks():
     chunk = np.arange(4 * BLOCK, dtype="i4") // 5
     body, crc = Codec("zstd", 1, "shuffle", BLOCK).encode(chunk)
     sum_ = int.from_bytes(crc, "little")
@@ -210,7 +210,7 @@ def test_what_is_kept_is_of_a_whole_that_was_intact():
     assert CheckedBlocks.of(np.frombuffer(body, np.uint8), int.from_bytes(crc, "little")) is None
 
 
-def test_what_is_kept_is_bounded(monkeypatch):
+def test_the_cache_of_block_checksums_is_bounded(monkeypatch):
     monkeypatch.setattr(checked_blocks, "_MAX_BORDERS", 100)
     blocks = CheckedBlocks(b"", 0, 1, tuple(range(9)), tuple(range(9)))
     for slot in range(50):

@@ -78,7 +78,7 @@ def test_a_dry_run_removes_nothing(folder):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_where_there_are_no_locks(tmp_path, monkeypatch):
+def test_folders_without_locks_are_removed_only_when_asked(tmp_path, monkeypatch):
     def refused(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -90,7 +90,7 @@ def test_where_there_are_no_locks(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("end", [".0123456789abcdef.replaced", ".host-1-0123abcd.staging.old"])
-def test_an_archive_that_was_moved_out_of_the_way_is_put_back(tmp_path, end):
+def test_an_archive_that_a_killed_writer_moved_aside_is_restored(tmp_path, end):
     image = vx.ScalarImage(tensor=np.ones((1, 4, 4, 4)))
     path, moved = tmp_path / "a.ome.zarr", tmp_path / f".a.ome.zarr{end}"
     image.save(path)
@@ -104,7 +104,7 @@ def test_an_archive_that_was_moved_out_of_the_way_is_put_back(tmp_path, end):
     assert vx.ScalarImage(path).numpy().all()
 
 
-def test_what_cannot_be_removed_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_removed_is_reported(tmp_path, monkeypatch):
     make(tmp_path, "a.zarr").release()
 
     def refused(*_: object, **__: object) -> None:

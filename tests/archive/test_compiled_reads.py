@@ -345,7 +345,7 @@ def test_without_the_functions_voxels_are_read_as_ever(samples, untried, missing
 
 
 @pytest.mark.parametrize("broken", ["numba", "disk"])
-def test_loops_that_cannot_be_made_are_said_once(samples, untried, broken):
+def test_loops_that_numba_cannot_compile_warn_once(samples, untried, broken):
     source, array = samples[0]
     refusal = {
         "numba": mock.patch.object(accelerated, "_is_right", side_effect=ImportError("NumPy")),

@@ -145,7 +145,7 @@ def test_positions_that_cannot_be_decoded_are_named(path, data):
     assert found(path) == [("CONTRADICTION", "scale0/x/c.0")]
 
 
-def test_positions_as_they_were_kept_before_are_taken(path):
+def test_uncompressed_positions_of_version_1_are_accepted(path):
     """Uncompressed and in a folder, as in archives of version 1."""
     values = zarr.open_array(path / "scale0/x", mode="r")[:]
     (path / "scale0/x/c.0").unlink()
@@ -223,14 +223,14 @@ def test_chunks_of_another_shape_are_named(path):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_nothing_is_said_of_any_type(tmp_path, dtype):
+def test_verify_finds_no_contradiction_for_any_dtype(tmp_path, dtype):
     path = archive(tmp_path / "a.ome.zarr", voxels((2, 9, 5, 7), dtype), OBLIQUE, levels=2)
     assert verify(path) == []
 
 
 @pytest.mark.parametrize("suffix", [".ome.zarr", ".ozx"])
 @pytest.mark.parametrize("spacing", [(1e-3, 2e-3, 1e-3), (0.7, 0.7, 300), (1e4, 1e4, 1e4)])
-def test_nothing_is_said_of_any_scale(tmp_path, spacing, suffix):
+def test_verify_finds_no_contradiction_for_any_spacing(tmp_path, spacing, suffix):
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = 1234.5, -0.25, 1e5
     path = tmp_path / f"a{suffix}"
@@ -239,7 +239,7 @@ def test_nothing_is_said_of_any_scale(tmp_path, spacing, suffix):
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(2, -1024), (0.3, -7), (1, 0)])
-def test_nothing_is_said_of_scaled_numbers(tmp_path, slope, intercept):
+def test_verify_finds_no_contradiction_in_scaled_integers(tmp_path, slope, intercept):
     import nibabel as nib
 
     image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), OBLIQUE)
@@ -250,7 +250,7 @@ def test_nothing_is_said_of_scaled_numbers(tmp_path, slope, intercept):
     assert verify(tmp_path / "a.ome.zarr") == []
 
 
-def test_nothing_is_said_of_booleans_and_flat_images(tmp_path):
+def test_verify_finds_no_contradiction_in_boolean_or_flat_images(tmp_path):
     array = blobs((1, 9, 5, 1)) > 2
     assert verify(archive(tmp_path / "a.ome.zarr", array)) == []
 

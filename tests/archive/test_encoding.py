@@ -88,7 +88,7 @@ def test_scaled_images_come_back_as_the_source_presents_them(
         assert "scale_factor" not in attributes
 
 
-def test_plain_xarray_applies_what_is_kept(tmp_path):
+def test_plain_xarray_applies_the_stored_scaling(tmp_path):
     source = open_nifti(scaled(tmp_path / "a.nii", every_value("i2"), 0.5, -3))
     convert(source, tmp_path / "a.ome.zarr")
     image = xr.open_zarr(tmp_path / "a.ome.zarr/scale0", consolidated=False)["image"]

@@ -89,7 +89,7 @@ def test_what_was_removed_holds_nothing_up(path, monkeypatch):
     assert np.array_equal(vx.ScalarImage(path).numpy(), NEW)
 
 
-def test_who_adds_in_that_moment_waits_and_is_told(path, monkeypatch):
+def test_labels_added_while_the_archive_is_replaced_are_refused(path, monkeypatch):
     """The label map was drawn on the old image: the new one must not get it."""
     said = []
 
@@ -175,7 +175,7 @@ def test_without_locks_what_came_at_last_is_put_back(path, monkeypatch):
 
 
 @pytest.mark.usefixtures("without_locks")
-def test_without_locks_who_is_about_to_add_is_not_cut_off(path):
+def test_without_locks_a_pending_addition_stops_a_replacement(path):
     vx.Archive(path).add_notes(first=1)
     (path / HISTORY / "1.json").hardlink_to(path / KEY)  # as another machine does first
     before = everything(path)
@@ -201,7 +201,7 @@ def test_without_locks_nothing_is_taken_from_the_next_archive(path, monkeypatch)
     assert everything(path) == before
 
 
-def test_of_two_at_once_nothing_is_lost(path, tmp_path):
+def test_replacing_and_adding_labels_at_once_loses_nothing(path, tmp_path):
     """Both succeed only where the label map is that of the archive that is there in the end."""
     outcomes = set()
     for number in range(25):

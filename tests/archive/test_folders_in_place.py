@@ -85,7 +85,7 @@ def test_it_is_a_change(archives, route, read_before):
 
 
 @pytest.mark.parametrize("archives", ["raw"], indirect=True)  # the two have the same sizes
-def test_opened_again_it_is_the_new_one(archives):
+def test_an_archive_rewritten_in_place_opens_with_its_new_voxels(archives):
     path, other = archives
     image = vx.ScalarImage(path)
     assert np.array_equal(image.numpy(), voxels_of(1))
@@ -199,7 +199,7 @@ def test_damage_is_still_damage(archives, tmp_path):
 
 
 @pytest.mark.parametrize("archives", ["raw"], indirect=True)
-def test_no_file_is_asked_about_more_often(archives, monkeypatch):
+def test_a_second_read_stats_no_file_more_often(archives, monkeypatch):
     path, _ = archives
     image = vx.ScalarImage(path)
     image.source.read(WHOLE)

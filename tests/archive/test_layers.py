@@ -117,7 +117,7 @@ def test_levels_are_those_of_the_image(tmp_path):
     assert codes(path) == []
 
 
-def test_notes_are_noted(path):
+def test_notes_are_added_once_and_removed(path):
     opened = vx.Archive(path)
     opened.add_notes(quality="good", rater={"id": 7, "scores": [1, 2.5, None]})
     opened.add_notes(quality="good")
@@ -270,7 +270,7 @@ def test_what_cannot_be_added_to_says_so(tmp_path):
         vx.Archive(copy).add_labels("a", ones)
 
 
-def test_what_is_not_there_cannot_go(path):
+def test_removing_an_absent_label_map_is_refused(path):
     with pytest.raises(vx.MissingFileError, match="NO_LABELS"):
         vx.Archive(path).remove_labels("nothing")
     assert not (path / HISTORY).exists()
@@ -406,7 +406,7 @@ def test_open_images_go_on_while_one_manifest_replaces_another(path, monkeypatch
     np.testing.assert_array_equal(scan.numpy(), blobs(SHAPE))
 
 
-def test_another_archive_in_its_place_is_named(path):
+def test_reading_after_the_archive_was_replaced_raises_source_changed(path):
     scan = vx.ScalarImage(path)
     scan[:3].numpy()
     vx.Archive(path).add_labels("a", labels())

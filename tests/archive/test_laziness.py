@@ -80,7 +80,7 @@ def vast(tmp_path_factory) -> Path:
     return path
 
 
-def test_a_vast_archive_is_whole(vast):
+def test_a_vast_archive_passes_verify(vast):
     opened = open_archive(vast)
     assert opened.shape == VAST
     assert len(list(opened.array.layout.shards())) == 1024

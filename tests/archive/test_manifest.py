@@ -285,7 +285,7 @@ def test_a_shard_without_the_digest_of_its_tail_is_refused(sample, restored):
 
 
 @pytest.mark.parametrize("change", [os.unlink, lambda file: os.truncate(file, 3)])
-def test_nothing_is_sealed_that_is_gone_or_shorter(tmp_path, change):
+def test_a_missing_or_shortened_file_cannot_be_sealed(tmp_path, change):
     with staging(tmp_path / "a.ome.zarr", overwrite=False) as area:
         area.write("zarr.json", b"{}" * 9)
         area.write("a/b", b"1234")

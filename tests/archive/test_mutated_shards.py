@@ -170,7 +170,7 @@ def test_compiled_loops_end_as_reading_without_them(tmp_path, codec, forged):
 
 @pytest.mark.parametrize("forged", ["damaged", "forged"])
 @pytest.mark.parametrize("codec", ["default", "fast"])
-def test_blocks_that_were_checked_before_end_as_whole_chunks(tmp_path, codec, forged):
+def test_blocks_checked_before_find_the_same_damage_as_chunks(tmp_path, codec, forged):
     found = check(tmp_path / "a.ome.zarr", codec, forged, "blocks")
     assert found.get("differs", 0) == 0, found
 

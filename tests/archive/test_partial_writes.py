@@ -92,7 +92,7 @@ def test_what_is_not_divided(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [[0], [1], [0, 0], [1, 1, 0]])
-def test_a_part_that_is_not_there_is_missed(tmp_path, kept):
+def test_a_missing_part_is_refused(tmp_path, kept):
     """Its planes would read as background."""
     source = open_source(scan(tmp_path / "scan.nii", (20, 33, 131)))
     plan = planned(source, options=OPTIONS)

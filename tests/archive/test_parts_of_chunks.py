@@ -36,7 +36,9 @@ def smooth(dtype: str) -> np.ndarray:
 @pytest.mark.parametrize("make", [smooth, lambda dtype: voxels((SIZE,), dtype)])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
 @pytest.mark.parametrize(("begin", "end"), [(0, 1), (70_000, 70_002), (1000, -9), (-1, -0), (0, 0)])
-def test_the_bytes_that_are_needed_are_those_of_the_whole(codec, make, dtype, begin, end):
+def test_decoding_part_of_a_chunk_gives_the_bytes_of_the_whole_chunk(
+    codec, make, dtype, begin, end
+):
     chunk = make(dtype)
     begin, end = begin % chunk.nbytes, end % chunk.nbytes or chunk.nbytes
     encoded = np.frombuffer(bytearray(b"".join(codec.encode(chunk))), np.uint8)

@@ -95,7 +95,7 @@ def test_bytes_that_differ_get_large_blocks_where_voxels_are_long(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8"])
-def test_zstd_begins_anew_as_seldom_as_patches_allow(dtype):
+def test_zstd_blocks_of_the_default_profile_have_128_kib(dtype):
     blocks = {
         one.block for one in profile("default").candidates(np.dtype(dtype)) if one.cname == "zstd"
     }

@@ -460,7 +460,7 @@ def test_an_image_that_is_not_small_is_not_held(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_held_image_makes_no_folder_before_it_is_whole(tmp_path, form):
+def test_a_small_image_makes_no_folder_before_it_is_complete(tmp_path, form):
     seen = []
 
     def look(done, total):

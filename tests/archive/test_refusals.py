@@ -66,7 +66,7 @@ def refusal(path: Path) -> VoxarrayError:
     return caught.value
 
 
-def test_nothing_there(tmp_path):
+def test_a_missing_archive_is_refused(tmp_path):
     with pytest.raises(MissingFileError, match="there is no archive") as caught:
         open_archive(tmp_path / "b.ome.zarr")
     assert caught.value.code == "NOT_FOUND"
@@ -81,7 +81,7 @@ def test_a_folder_of_something_else(tmp_path):
     assert caught.value.code == "NO_ARCHIVE"
 
 
-def test_a_zarr_of_somebody_else(path):
+def test_an_archive_without_a_manifest_is_refused(path):
     (path / "manifest.json").unlink()
     error = refusal(path)
     assert isinstance(error, MissingDataError)

@@ -77,7 +77,7 @@ def test_a_folder_is_in_use_while_its_owner_lives(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_owner_is_told_though_nobody_waited_for_it(tmp_path):
+def test_the_folder_of_a_killed_owner_is_abandoned_before_it_is_reaped(tmp_path):
     code = f"import time; from test_staging_locks import make; make({str(tmp_path)!r})\n"
     code += "print('made', flush=True); time.sleep(60)"
     with subprocess.Popen(
@@ -202,7 +202,7 @@ def test_ctrl_c_between_two_steps_leaves_nothing(tmp_path, monkeypatch, after):
     assert steps > 8
 
 
-def test_an_owner_makes_another_folder_where_its_new_one_is_tidied_away(tmp_path, monkeypatch):
+def test_an_owner_whose_new_folder_was_removed_makes_another(tmp_path, monkeypatch):
     original = os.open
 
     def tidied(path: str, *arguments: object, **options: object) -> int:
@@ -221,7 +221,7 @@ def test_an_owner_makes_another_folder_where_its_new_one_is_tidied_away(tmp_path
 # --- Forks, threads, programs ---------------------------------------------------------------------
 
 
-def test_two_who_tidy_up_at_once_are_both_content(tmp_path, monkeypatch):
+def test_two_cleaners_at_once_both_succeed(tmp_path, monkeypatch):
     left = make(tmp_path)
     left.release()
     unlink = os.unlink
@@ -426,7 +426,7 @@ def test_a_conversion_whose_folder_is_removed_fails_by_name(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_sweeps_and_dies_leaves_what_the_next_one_sweeps(tmp_path, monkeypatch):
+def test_the_next_cleaner_removes_what_a_killed_cleaner_left(tmp_path, monkeypatch):
     lock = make(tmp_path)
     Path(lock.folder, "archive").mkdir()
     lock.release()

@@ -84,7 +84,7 @@ def test_label_maps_are_what_they_were(written):
 
 
 @pytest.mark.parametrize("name", sorted(VOXELS))
-def test_they_are_whole_and_told_apart(written, name):
+def test_archives_of_version_1_pass_verify_and_keep_their_version(written, name):
     path = written(name)
     assert verify(path) == []
     opened = open_archive(path)
@@ -115,7 +115,7 @@ def test_a_note_says_that_their_digests_prove_little(written, name):
     assert "convert the source again" in note
 
 
-def test_the_command_line_notes_how_many_there_are(written, tmp_path):
+def test_verify_reports_how_many_archives_are_of_version_1(written, tmp_path):
     for name in ("intensity", "raw"):
         written(name)
     converted(tmp_path / "new.ome.zarr", blobs(SHAPE))

@@ -49,7 +49,7 @@ def test_it_is_a_change_and_not_damage(archive, read_before):
 
 
 @pytest.mark.parametrize("archive", ["raw"], indirect=True)  # the two have one size
-def test_opened_again_it_is_the_new_one(archive):
+def test_a_zip_rewritten_in_place_opens_with_its_new_voxels(archive):
     path, write_other = archive
     assert path.with_name("b.ozx").stat().st_size == path.stat().st_size
     assert vx.ScalarImage(path).statistics().mean == image_of(1).statistics().mean

@@ -121,7 +121,7 @@ def test_what_is_added_while_an_archive_is_made_again_stays(made, tmp_path, monk
     assert not (tmp_path / "out/staging").exists()
 
 
-def test_what_is_added_while_all_is_made_again_is_told(made, tmp_path, monkeypatch):
+def test_content_added_during_an_overwriting_run_is_reported(made, tmp_path, monkeypatch):
     """The archive is up to date, but was to be overwritten, and is not."""
     publish = publication.publish
 

@@ -44,7 +44,7 @@ def written(made):
 
 
 @given(st.lists(ROW, max_size=20))
-def test_a_table_is_the_one_of_pyarrow(rows):
+def test_tables_equal_those_of_pyarrow(rows):
     made, oracle = arrow_table(SCHEMA, rows), pa.Table.from_pylist(rows, schema=SCHEMA)
     made.validate(full=True)
     assert written(made) == written(oracle)

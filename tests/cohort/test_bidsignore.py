@@ -79,7 +79,7 @@ def test_bidsignore_star_stops_at_slash(tmp_path):
     assert not holds(tmp_path, ["sub-*/*.nii.gz"])
 
 
-def test_bidsignore_is_told(tmp_path):
+def test_plan_counts_files_left_out_by_bidsignore(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
     for number, name in enumerate(("T1w", "T2w")):

@@ -250,7 +250,7 @@ def test_the_budget_is_kept_per_image(tmp_path, monkeypatch):
     assert build(tmp_path / "in", tmp_path / "out").converted == 1  # not remembered: of the day
 
 
-def test_nothing_there(tmp_path):
+def test_a_source_without_images_is_refused(tmp_path):
     (tmp_path / "in").mkdir()
     for source in ("in", "absent"):
         with pytest.raises(MissingFileError):

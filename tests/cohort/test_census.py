@@ -56,7 +56,7 @@ def test_every_entry_is_taken_or_ignored_or_named(tmp_path):
     assert build(root, tmp_path / "again").census.seen == 14
 
 
-def test_a_single_file_is_told_of_in_the_singular(tmp_path):
+def test_the_census_counts_one_file_in_the_singular(tmp_path):
     save(tmp_path / "a.nii", 0)
     _, census = looked_at(tmp_path)
     assert str(census) == "1 file seen: 1 taken as an image, 0 ignored, 0 not recognised"
@@ -78,7 +78,7 @@ def test_the_parts_of_an_image_count_with_it(tmp_path):
     assert census.taken >= 8
 
 
-def test_many_names_are_counted_and_twenty_told(tmp_path):
+def test_the_census_names_twenty_unknown_files_and_counts_all(tmp_path):
     save(tmp_path / "a.nii")
     for number in range(30):
         (tmp_path / f"b{number:02}.xyz").touch()
@@ -87,7 +87,7 @@ def test_many_names_are_counted_and_twenty_told(tmp_path):
     assert str(census).endswith("b19.xyz, and 10 more")
 
 
-def test_names_are_told_as_they_can_be_shown(tmp_path):
+def test_the_census_escapes_control_characters_in_names(tmp_path):
     save(tmp_path / "a.nii")
     (tmp_path / "b\x1b[31m.xyz").touch()
     _, census = looked_at(tmp_path)
@@ -284,7 +284,7 @@ def test_label_maps_that_are_taken_for_images_are_told(tmp_path):
     assert census.document()["likely_labels"] == census.likely_labels
 
 
-def test_label_maps_that_are_taken_as_such_are_not(tmp_path):
+def test_label_maps_found_by_label_patterns_are_not_reported(tmp_path):
     for name in ("a_t1", "a_seg"):
         vx.testing.sample((6, 5, 4)).save(tmp_path / "scans" / f"{name}.nii.gz")
     choice = InputSelection(

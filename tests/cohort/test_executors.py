@@ -136,7 +136,7 @@ class Jobs:
         return self.jobs[-1]
 
 
-def test_jobs_that_have_to_be_asked(scans, tmp_path, monkeypatch):
+def test_executors_whose_jobs_have_no_callbacks_are_polled(scans, tmp_path, monkeypatch):
     monkeypatch.setattr(futures, "_ASKED_EVERY", 0.001)
     jobs = Jobs([Asked, Lost, Asked])
     made = build(scans, tmp_path / "out", run=ExecutionOptions(executor=jobs))

@@ -134,7 +134,7 @@ def test_a_peak_is_not_forgotten_when_another_measurement_begins():
     assert inner.peak < 30 << 20
 
 
-def test_a_peak_is_of_this_process_and_not_of_who_started_it():
+def test_a_peak_is_that_of_the_process_not_of_its_parent():
     """``getrusage`` tells at least what the other process had that became this one."""
     code = "\n".join(
         [
@@ -162,7 +162,7 @@ def _kept_open():
     return [os.path.basename(os.readlink(one)) for one in names if os.path.exists(one)]
 
 
-def test_who_measures_often_opens_once_and_leaves_nothing_open(monkeypatch):
+def test_measuring_memory_often_opens_its_file_once_and_closes_it(monkeypatch):
     opened, original = [], os.open
 
     def noted(path, *more, **options):

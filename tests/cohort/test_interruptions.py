@@ -99,7 +99,7 @@ def test_a_run_with_workers_killed_twenty_times(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_who_is_asked_to_end_drops_the_image_and_writes_the_catalogue(tmp_path, number):
+def test_a_terminated_run_drops_its_image_and_writes_the_catalogue(tmp_path, number):
     source, cohort = tmp_path / "in", tmp_path / "out"
     for seed in range(40):
         save(source / f"{seed}.nii.gz", seed)

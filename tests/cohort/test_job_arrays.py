@@ -210,7 +210,7 @@ def test_the_script_says_what_slurm_asks_for(tmp_path):
     assert "auto/3" in convert
 
 
-def test_logs_of_a_cohort_in_a_bucket_are_here(tmp_path, monkeypatch):
+def test_logs_of_a_cohort_in_a_bucket_are_local(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = slurm.script(Plan((), "", "", False), ["convert"], "s3://bucket/my cohort", 2)
     assert f"#SBATCH --chdir='{tmp_path}/voxarray-my cohort-logs'" in text

@@ -43,7 +43,7 @@ def test_a_label_map_that_was_removed_is_named(cohort, tmp_path):
     quietly(cohort, tmp_path / "files")
 
 
-def test_of_a_subject_that_failed_nothing_is_said(cohort, tmp_path):
+def test_files_of_a_failed_subject_are_not_reported_as_left_over(cohort, tmp_path):
     (archives(cohort)[0] / "manifest.json").unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error", vx.VoxarrayWarning)

@@ -120,12 +120,12 @@ def test_a_glob_that_overlaps_with_itself(study):
     assert found_in(study / "**") == (BOTH, {AGAIN: 4})
 
 
-def test_lines_of_a_table_are_what_somebody_wrote(study):
+def test_two_rows_of_a_manifest_may_name_one_file(study):
     (study / "list.csv").write_text("subject,image\na,sub-1/t1.nii\nb,sub-1/t1.nii\n")
     assert len(search([str(study / "list.csv")], "out")) == 2
 
 
-def test_no_place_is_asked_about_where_there_are_no_links(study, monkeypatch):
+def test_no_path_is_resolved_where_there_are_no_links(study, monkeypatch):
     asked = []
     from voxarray.cohort.discover import duplicates
 

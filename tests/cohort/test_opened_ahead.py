@@ -48,7 +48,7 @@ def made_of(job):
     return [job.task(item) for item in job.items]
 
 
-def test_all_come_in_their_order_and_few_are_open_at_once(job, monkeypatch):
+def test_files_opened_ahead_come_in_order_and_few_are_open(job, monkeypatch):
     opened, original = [], FileOpener.open
 
     def noted(self, item):
@@ -64,7 +64,7 @@ def test_all_come_in_their_order_and_few_are_open_at_once(job, monkeypatch):
     assert opened == [one.item.slug for one in given]
 
 
-def test_what_is_converted_is_opened_once_and_is_the_same(job, scans, tmp_path, monkeypatch):
+def test_files_opened_ahead_are_opened_once_and_converted_alike(job, scans, tmp_path, monkeypatch):
     monkeypatch.setattr(ahead, "LARGEST", 0)  # as if none were small
     with pytest.warns(match="NEGATIVE_SPACING"):
         build(scans, tmp_path / "one_by_one")

@@ -104,7 +104,7 @@ def test_paths_of_this_machine_are_nowhere(tmp_path):
     assert found == []
 
 
-def test_what_is_asked_for_is_kept(tmp_path):
+def test_metadata_named_by_keep_metadata_are_kept(tmp_path):
     canaries = Canaries()
     nifti(tmp_path / "in/a.nii.gz", canaries)
     dicom_samples.series(tmp_path / "in/series")

@@ -136,7 +136,7 @@ def test_a_cohort_without_a_catalogue_is_told_to_be_finalised(cohort):
     assert found(cohort) == []
 
 
-def test_nor_is_one_of_parts_whole_before_it_is_finalised(tmp_path):
+def test_a_cohort_of_parts_lacks_a_catalogue_until_it_is_finalised(tmp_path):
     for number in range(4):
         save(tmp_path / f"in/{number}.nii", number)
     run("plan", tmp_path / "in", tmp_path / "out")

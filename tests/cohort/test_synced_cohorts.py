@@ -116,7 +116,7 @@ def test_a_batch_tells_of_no_name_that_may_be_lost(batch, disk):
     assert disk.folders == 1
 
 
-def test_what_another_process_was_quicker_to_make_is_synced_before_it_is_told(
+def test_an_archive_that_another_process_made_first_is_synced_before_it_is_reported(
     batch, disk, monkeypatch
 ):
     convert = task.convert

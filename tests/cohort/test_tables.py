@@ -53,7 +53,7 @@ def test_cells_that_are_quoted_as_they_should():
         read_table('a\tb\n1\t"2\n', "\t")
 
 
-def test_columns_of_one_name(tmp_path):
+def test_repeated_columns_are_refused_only_where_they_are_used(tmp_path):
     scans(tmp_path)
     (tmp_path / "list.csv").write_text("subject,image,note,image,note\na,0.nii,x,1.nii,y\n")
     with pytest.raises(vx.FormatError, match="2 columns are called 'image'") as caught:
@@ -144,7 +144,7 @@ def test_changed_participants(tmp_path):
         ("participant_id\tage\nsub-01\t30\t31\n", "line 2 has 3 cells"),
     ],
 )
-def test_participants_that_cannot_be_told(tmp_path, text, said):
+def test_a_bad_participants_table_is_refused_only_where_it_is_used(tmp_path, text, said):
     dataset(tmp_path / "in", text)
     result = run("convert", tmp_path / "in", tmp_path / "out", *KEEP)
     assert result.exit_code == 1

@@ -52,7 +52,7 @@ def test_a_cohort_is_compared_with_its_manifest(raw, tmp_path, zipped, suffix):
     assert problem.code == "SOURCE_CHANGED"
 
 
-def test_a_manifest_beside_a_folder_and_one_of_others(raw, tmp_path):
+def test_verify_takes_manifests_and_folders_and_refuses_other_sources(raw, tmp_path):
     save(tmp_path / "more/a.nii", 5)
     sources = [raw / "table.csv", tmp_path / "more"]
     vx.convert_cohort(sources, tmp_path / "cohort", **COLUMNS)
@@ -62,7 +62,7 @@ def test_a_manifest_beside_a_folder_and_one_of_others(raw, tmp_path):
     assert {problem.code for problem in problems} == {"OTHER_SOURCE"}
 
 
-def test_columns_that_nobody_named_are_found_again(raw, tmp_path):
+def test_verify_finds_the_default_columns_of_manifests(raw, tmp_path):
     (raw / "plain.csv").write_text("subject,image,mask\nA,p0/t1.nii.gz,p0/lesion.nii.gz\n")
     (raw / "second.csv").write_text("id,path\nB,p1/t1.nii.gz\n")
     sources = [raw / "plain.csv", raw / "second.csv"]

@@ -123,7 +123,7 @@ def test_a_damaged_table_is_a_problem_and_stops_nothing(made, tmp_path, name):
     assert found[name] == ["BAD_CHECKSUM"]
 
 
-def test_a_cohort_of_which_nothing_was_converted_is_one(made, tmp_path):
+def test_a_cohort_without_any_archive_is_verified_as_a_cohort(made, tmp_path):
     cohort = place(made, tmp_path, "all/cohort")
     shutil.rmtree(cohort / "subjects")
     (cohort / "catalogue.parquet").unlink()

@@ -40,7 +40,7 @@ def test_small_batches_tell_nothing(told):
     assert not events
 
 
-def test_what_is_told_is_shown_until_the_image_is_done():
+def test_progress_of_an_image_is_shown_until_it_is_done():
     shown, heard = [], []
 
     def begin(item):

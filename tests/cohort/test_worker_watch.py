@@ -120,7 +120,7 @@ def test_workers_that_died_are_waited_for_where_others_may_come(own):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="stops a process by a signal")
-def test_a_stopped_worker_is_named_and_gone_on_without(tmp_path):
+def test_a_run_names_a_stopped_worker_and_continues_without_it(tmp_path):
     make_cohort(tmp_path / "in", 12, 0)
     build(tmp_path / "in", tmp_path / "whole")
     cluster = Cluster(tmp_path / "scheduler.json", workers=2)

@@ -63,7 +63,7 @@ def test_opening(tmp_path, name, as_path):
     assert source.path == str(tmp_path / name)
 
 
-def test_what_is_not_there(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     for name in ("a.nii", "a.ome.zarr", "a.xyz"):
         with pytest.raises(MissingFileError, match="there is no file") as caught:
             open_source(tmp_path / name)

@@ -22,7 +22,7 @@ PLACES = ("z.ome.zarr/sub.ome.zarr", "z.ome.zarr/0/sub.nii.gz", "link/sub.ozx")
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("route", ["save", "convert", "command"])
-def test_a_place_in_an_archive_is_refused(scan, tmp_path, place, route):
+def test_a_destination_inside_an_archive_is_refused(scan, tmp_path, place, route):
     (tmp_path / "link").symlink_to(tmp_path / "z.ome.zarr")
     target = tmp_path / place
     if route == "command":

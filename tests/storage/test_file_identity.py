@@ -42,7 +42,7 @@ def rewrite(path: Path, data: bytes) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("is_read_before", [False, True])
-def test_in_place_with_size_and_times_kept_is_seen(tmp_path, suffix, is_read_before):
+def test_a_rewrite_that_keeps_size_and_times_is_noticed(tmp_path, suffix, is_read_before):
     path = written(tmp_path / f"a{suffix}")
     image = vx.ScalarImage(path)
     assert image.shape

@@ -52,7 +52,7 @@ def test_it_stays_as_long_as_anybody_wants_it(tmp_path):
     assert not spare_folders._by_folder
 
 
-def test_elsewhere_nothing_is_kept(tmp_path):
+def test_hidden_folders_outside_folders_reused_are_deleted(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     with folders_reused(str(other)):
@@ -71,7 +71,7 @@ def test_what_is_left_in_a_folder_is_in_no_other_archive(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_somebody_removed_is_made_anew(tmp_path):
+def test_a_spare_folder_that_was_removed_is_made_again(tmp_path):
     with folders_reused(str(tmp_path)):
         build(tmp_path, "a")
         (left,) = hidden_folders(str(tmp_path))

@@ -20,7 +20,7 @@ def synced(monkeypatch):
     return done
 
 
-def test_names_are_synced_once_in_the_end(synced):
+def test_names_are_synced_once_at_the_end(synced):
     assert not sync_later("/a")
     with names_synced_together("/a"):
         assert sync_later("/a")
@@ -43,7 +43,7 @@ def test_a_bucket_has_no_names_to_sync(synced):
     assert synced == []
 
 
-def test_each_who_leaves_syncs_what_was_made_until_then(synced):
+def test_leaving_an_inner_block_syncs_the_names_made_so_far(synced):
     with names_synced_together("/a"):
         with names_synced_together("/a"):
             sync_later("/a")
@@ -100,7 +100,7 @@ def test_nobody_leaves_while_another_syncs(monkeypatch):
     assert sorted(left) == ["first", "second"]
 
 
-def test_all_who_made_names_are_told_that_the_disk_refused(monkeypatch):
+def test_every_writer_learns_that_the_disk_refused_to_sync(monkeypatch):
     calls = []
 
     def refuse(folder):  # a disk may say so only once

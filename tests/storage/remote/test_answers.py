@@ -54,7 +54,7 @@ def test_other_queries_are_other_images(by_query, suffix, tags):
     assert [float(array.mean()) for array in arrays] == list(NUMBERS)
 
 
-def test_what_is_absent_under_one_query_is_there_under_another(by_query):
+def test_an_object_absent_under_one_query_is_found_under_another(by_query):
     with pytest.raises(VoxarrayError) as caught:
         open_source(f"{by_query.url}/download.nii?id=4")
     assert caught.value.code == "NOT_FOUND"

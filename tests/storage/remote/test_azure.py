@@ -43,7 +43,7 @@ def test_an_image_is_saved_verified_and_read_back(place, scans, voxels):
     np.testing.assert_array_equal(vx.ScalarImage(f"{place}/one/copy.ome.zarr").numpy()[0], voxels)
 
 
-def test_another_image_does_not_take_its_place(place, scans, voxels):
+def test_saving_onto_another_image_needs_overwrite(place, scans, voxels):
     url = f"{place}/two/a.ome.zarr"
     vx.convert(scans / "a.nii", url)
     other = vx.ScalarImage(tensor=voxels[None] + 1)

@@ -48,7 +48,7 @@ def test_small_images_touch_no_disk(bucket, monkeypatch):
 
 
 @pytest.mark.usefixtures("way")
-def test_saved_archive_is_the_local_one(bucket, tmp_path):
+def test_an_archive_in_a_bucket_equals_a_local_one(bucket, tmp_path):
     image, url = image_of(), f"{bucket.url}/study/a.ome.zarr"
     image.save(url, chunks=16)
     np.testing.assert_array_equal(voxels_of(url), image.numpy())
@@ -121,7 +121,7 @@ def test_manifest_comes_last_and_is_conditional(server, bucket):
     assert not any("upload" in path for path in server.paths)
 
 
-def test_what_exists_is_kept(bucket):
+def test_saving_onto_an_existing_archive_is_refused(bucket):
     first, url = image_of(1), f"{bucket.url}/a.ome.zarr"
     first.save(url)
     before = {key: bucket.get(key) for key in bucket.listed()}
@@ -160,7 +160,7 @@ def test_overwritten_archive_is_found_by_other_readers(bucket):
 
 
 @pytest.mark.parametrize("number", [0, 1, 3, 6])
-def test_leftovers_of_the_same_image_are_gone_on_from(bucket, number):
+def test_an_interrupted_upload_of_the_same_image_is_resumed(bucket, number):
     url = f"{bucket.url}/a.ome.zarr"
     image_of(1).save(url)
     keys = [key for key in bucket.listed() if not key.endswith("manifest.json")]
@@ -340,7 +340,7 @@ def test_zipped_archives_are_verified_in_the_bucket(bucket):
 
 
 @pytest.mark.parametrize("name", ["x/../y", "./x", "a\nb", "x/.."])
-def test_what_no_object_can_be_called_is_said_at_once(bucket, name, monkeypatch):
+def test_invalid_names_of_objects_are_refused_without_a_retry(bucket, name, monkeypatch):
     monkeypatch.setattr("voxarray.storage.remote.retries.pause", None)  # nothing is tried again
     for suffix in (".nii.gz", ".ome.zarr", ".ozx"):
         with pytest.raises(vx.VoxarrayError) as caught:

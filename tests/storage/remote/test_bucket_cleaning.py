@@ -32,7 +32,7 @@ def littered(bucket):
     return bucket
 
 
-def test_leftovers_are_told_and_kept(littered):
+def test_leftovers_in_a_bucket_are_reported_and_kept(littered):
     before = littered.listed()
     found = clean(f"{littered.url}/study")
     assert [left.path.removeprefix(f"{littered.url}/study/") for left in found] == [

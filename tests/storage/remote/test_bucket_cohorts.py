@@ -43,7 +43,7 @@ def facts(table):
     return table.drop(columns=["labels"]).to_dict("records")
 
 
-def test_cohort_is_the_local_one(bucket, cohort, scans_of, tmp_path):
+def test_a_cohort_in_a_bucket_equals_a_local_one(bucket, cohort, scans_of, tmp_path):
     before = set(os.listdir())
     made = vx.convert_cohort(scans_of, cohort)
     assert (made.converted, made.failed, made.remaining) == (COUNT, 0, 0)
@@ -65,7 +65,7 @@ def test_cohort_is_the_local_one(bucket, cohort, scans_of, tmp_path):
     assert [event["status"] for event in events] == ["begun", "converted"]
 
 
-def test_what_is_there_is_not_converted_again(bucket, cohort, scans_of):
+def test_archives_that_are_up_to_date_are_not_converted_again(bucket, cohort, scans_of):
     vx.convert_cohort(scans_of, cohort)
     first = {key: bucket.get(key) for key in bucket.listed()}
     again = vx.convert_cohort(scans_of, cohort)

@@ -161,7 +161,7 @@ def test_writers_at_once_lose_nothing(bucket, url, each):
     assert contents(bucket).items() >= base.items()
 
 
-def test_of_two_writers_of_one_name_one_has_it(bucket, url, monkeypatch):
+def test_of_two_writers_of_one_name_one_succeeds(bucket, url, monkeypatch):
     create, waiting = WritableObjects.create, threading.Barrier(2, timeout=60)
 
     def together(self, key, data):
@@ -235,7 +235,7 @@ def _dies_after(patch, number):
 
 
 @pytest.mark.parametrize("data", [list_document(["a"]), None])
-def test_a_list_of_another_generation_is_put_anew(bucket, url, data):
+def test_clean_restores_a_list_of_labels_of_another_generation(bucket, url, data):
     """A writer died after its manifest, or the list got lost."""
     vx.Archive(url).add_labels("b", labels())
     key = "a.ome.zarr/labels/zarr.json"
@@ -355,7 +355,7 @@ def test_faults_are_named_or_got_over(server, url, monkeypatch, count):
     assert not is_littered(url)
 
 
-def test_a_cohort_in_a_bucket_is_told_that_its_catalogue_does_not_follow(bucket, tmp_path):
+def test_adding_labels_in_a_bucket_warns_that_the_catalogue_is_outdated(bucket, tmp_path):
     SCAN.save(tmp_path / "a.nii.gz")
     vx.convert_cohort([str(tmp_path / "a.nii.gz")], f"{bucket.url}/cohort")
     (key,) = {one.split("/manifest.json")[0] for one in bucket.listed() if "manifest.json" in one}

@@ -66,7 +66,7 @@ def test_shard_that_is_replaced_is_noticed(server, bucket):
         vx.ScalarImage(f"{bucket.url}/a.ome.zarr")[30:].numpy()
 
 
-def test_at_most_so_many_at_once(server, bucket, monkeypatch):
+def test_requests_at_once_stay_below_the_setting(server, bucket, monkeypatch):
     import threading
 
     import dask.config

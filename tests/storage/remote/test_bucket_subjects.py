@@ -35,7 +35,7 @@ def seeds_in(url, suffix=".ome.zarr"):
 
 
 @pytest.mark.parametrize("suffix", [".ome.zarr", ".ozx", ".nii.gz"])
-def test_who_was_overtaken_is_told_and_a_mix_is_an_error(bucket, monkeypatch, suffix):
+def test_an_overtaken_save_raises_and_a_mixed_subject_is_refused(bucket, monkeypatch, suffix):
     url, original, done = f"{bucket.url}/sub", saving.save, []
     subject_of(0).save(url, suffix)
 

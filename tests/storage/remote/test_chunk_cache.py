@@ -61,21 +61,21 @@ def test_chunks_are_fetched_once(server, bucket, kept):
     assert len(reads_of(server)) == 1  # the index of the shard, which says what chunks must be
 
 
-def test_nothing_is_kept_unasked(bucket, tmp_path):
+def test_no_chunk_is_cached_unless_the_setting_asks_for_it(bucket, tmp_path):
     voxels = save(bucket)
     with dask.config.set({"voxarray.remote-cache-directory": str(tmp_path / "kept")}):
         np.testing.assert_array_equal(vx.ScalarImage(f"{bucket.url}/a.ome.zarr").numpy(), voxels)
     assert not (tmp_path / "kept").exists()
 
 
-def test_changed_source_is_read_anew(bucket, kept):
+def test_chunks_of_a_changed_source_are_fetched_again(bucket, kept):
     for seed in (0, 1):
         voxels = save(bucket, seed, overwrite=bool(seed))
         np.testing.assert_array_equal(vx.ScalarImage(f"{bucket.url}/a.ome.zarr").numpy(), voxels)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "empty", "gone"])
-def test_damaged_chunks_are_fetched_anew(bucket, kept, damage):
+def test_damaged_chunks_are_fetched_again(bucket, kept, damage):
     voxels = save(bucket)
     assert vx.ScalarImage(f"{bucket.url}/a.ome.zarr").numpy().shape == voxels.shape
     whole = {file: file.read_bytes() for file in files(kept)}

@@ -88,7 +88,7 @@ def test_urls_with_secrets_are_kept_out_of_scripts(signed, tmp_path):
     assert hits(tmp_path) == []
 
 
-def test_a_list_of_urls_is_the_way(secrets, signed, tmp_path):
+def test_job_arrays_take_signed_urls_from_a_list(secrets, signed, tmp_path):
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "urls.txt").write_text(signed[0] + "\n")

@@ -7,7 +7,7 @@ import pytest
 import voxarray as vx
 
 
-def test_a_place_in_an_archive_is_refused(bucket):
+def test_a_destination_inside_an_archive_in_a_bucket_is_refused(bucket):
     scan = vx.testing.sample((9, 8, 7))
     scan.save(f"{bucket.url}/z.ome.zarr")
     for name in ("sub.ome.zarr", "below/sub.nii.gz"):

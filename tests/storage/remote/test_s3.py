@@ -166,7 +166,7 @@ def test_chunks_of_others_that_change(client, tmp_path, change, shards):
         assert (open_source(url).read(whole)[0, :2, :2] == 3).all()
 
 
-def test_what_is_not_there():
+def test_missing_objects_and_buckets_are_refused():
     for name in ("none.nii", "none.nii.gz", "none.ozx"):
         with pytest.raises(MissingFileError):
             open_source(f"s3://{BUCKET}/study/{name}")

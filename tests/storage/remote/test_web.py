@@ -103,7 +103,7 @@ def test_a_patch_of_an_archive_reads_its_chunks(web, scans):
     assert web.seen["bytes"] < 16 << 10
 
 
-def test_a_copy_is_made_once(web, tmp_path):
+def test_a_remote_file_is_downloaded_once(web, tmp_path):
     scan = vx.ScalarImage(f"{web.url}/a.nii.gz")
     scan[3:4].numpy()
     assert len(copies(tmp_path)) == 1
@@ -220,7 +220,7 @@ def test_signed_urls_and_spaces(scans, tmp_path, voxels):
 
 
 @pytest.mark.parametrize("name", ["b.nii", "b.nii.gz", "b.mgz", "b.ome.zarr", "b.ozx", "b"])
-def test_what_is_not_there(web, name):
+def test_missing_urls_are_refused_when_they_are_read(web, name):
     scan = vx.ScalarImage(f"{web.url}/{name}")  # not looked for when it is constructed
     assert "not readable" in repr(scan)
     with pytest.raises(VoxarrayError) as caught:
