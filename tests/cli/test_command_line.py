@@ -197,7 +197,7 @@ def test_verbose_shows_log_records_of_voxarray(tmp_path, scan):
     assert not shell("convert", scan, tmp_path / "w.ome.zarr").stderr
 
 
-def test_a_summary_says_place_bytes_and_seconds(tmp_path, scan):
+def test_the_summary_of_a_conversion_names_path_bytes_and_seconds(tmp_path, scan):
     one = run("convert", scan, tmp_path / "a.ome.zarr").stdout
     many = run("convert", scan, tmp_path / "cohort").stdout
     for text, place in ((one, "a.ome.zarr"), (many, "cohort")):
@@ -314,7 +314,7 @@ def test_ctrl_c_ends_a_cohort_without_a_traceback(tmp_path, workers):
     assert done.returncode in (3, 75)
 
 
-def test_ctrl_c_of_one_image_leaves_nothing_and_says_so(tmp_path):
+def test_ctrl_c_while_one_image_is_converted_leaves_no_file(tmp_path):
     voxels = np.random.default_rng(0).integers(0, 1000, (400, 400, 300)).astype("int16")
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
     (tmp_path / "out").mkdir()
@@ -338,7 +338,7 @@ def test_ctrl_c_of_one_image_leaves_nothing_and_says_so(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_nobody_foresaw_is_a_sentence(monkeypatch, scan):
+def test_unexpected_errors_end_without_a_traceback(monkeypatch, scan):
     def broken(*_, **__):
         raise ZeroDivisionError("of all things")
 
@@ -358,7 +358,7 @@ def test_the_demo_in_a_read_only_folder_is_a_sentence(tmp_path):
     assert "Permission" in result.stderr
 
 
-def test_the_demo_where_a_file_is_in_the_way_is_a_sentence(tmp_path):
+def test_a_demo_folder_below_a_file_ends_without_a_traceback(tmp_path):
     (tmp_path / "file").write_text("")
     result = run("demo", "--folder", tmp_path / "file/demo")
     assert result.exit_code == 1

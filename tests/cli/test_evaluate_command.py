@@ -71,7 +71,7 @@ def test_two_label_maps(maps):
     same(expected, document["scores"])
 
 
-def test_a_table_for_people_and_one_for_programs(maps):
+def test_evaluate_prints_an_aligned_table_or_csv(maps):
     done = run(*maps)
     assert done.exit_code == 0
     lines = done.stdout.splitlines()

@@ -85,7 +85,7 @@ def test_an_empty_path_is_not_the_current_folder(function):
 @pytest.mark.parametrize(
     "given", [b"a.nii", 3, None, ["a.nii"]], ids=["bytes", "int", "None", "list"]
 )
-def test_what_is_no_path_is_told_with_its_type(given):
+def test_the_error_for_a_bad_path_names_its_type(given):
     with pytest.raises(TypeError, match=type(given).__name__):
         path_text(given)
 

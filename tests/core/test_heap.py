@@ -52,7 +52,7 @@ def calls(monkeypatch):
     return library.seen
 
 
-def test_all_is_as_it_was_when_the_last_one_ends(calls, monkeypatch):
+def test_malloc_thresholds_are_restored_when_the_outermost_block_ends(calls, monkeypatch):
     monkeypatch.setenv(heap.TRIM_THRESHOLD, "65536")
     with heap.freed_kept():
         assert calls == [(-3, 32 << 20), (-1, 64 << 20)]
@@ -71,7 +71,7 @@ def test_it_ends_with_an_error_too(calls, monkeypatch):
 
 
 @pytest.mark.parametrize("given", [None, str(64 << 20), "", "much"])
-def test_nothing_is_changed_where_nobody_asks_to_give_back(calls, monkeypatch, given):
+def test_malloc_thresholds_stay_unless_the_environment_lowers_them(calls, monkeypatch, given):
     monkeypatch.delenv(heap.TRIM_THRESHOLD, raising=False)
     if given is not None:
         monkeypatch.setenv(heap.TRIM_THRESHOLD, given)

@@ -267,7 +267,7 @@ def test_a_dask_worker_that_was_closed_limits_nothing(monkeypatch, status, cores
     assert [one.value for one in found if "dask" in one.origin] == cores
 
 
-def test_blocks_that_dask_reads_elsewhere_have_the_settings_of_who_asked():
+def test_dask_workers_read_blocks_with_the_settings_of_the_client():
     import pickle
 
     import numpy as np

@@ -42,7 +42,7 @@ def test_a_property_that_fails_says_why():
         Odd(tensor=image.data, affine=image.affine).odd  # noqa: B018
 
 
-def test_no_advice_is_given_for_what_is_there():
+def test_no_advice_is_given_for_names_that_exist():
     image = vx.testing.sample()
     assert not set(MODULE) & set(vx.__all__)
     assert not [name for name in IMAGE if hasattr(image, name)]

@@ -27,7 +27,7 @@ def test_a_name_of_torchio_is_here_or_its_error_says_what_to_use(name):
         getattr(vx, name)
 
 
-def test_no_advice_is_given_for_what_is_here():
+def test_no_advice_is_given_for_names_of_voxarray():
     assert not set(INSTEAD) & set(vx.__all__)
 
 

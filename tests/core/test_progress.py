@@ -86,7 +86,7 @@ MEASURES = {
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".ome.zarr"])
 @pytest.mark.parametrize("dtype", ["i2", "f4"])
 @pytest.mark.parametrize("measure", list(MEASURES))
-def test_all_bytes_are_told_once(tmp_path, measure, dtype, suffix):
+def test_progress_counts_every_byte_once(tmp_path, measure, dtype, suffix):
     made = vx.LabelMap if measure == "evaluate" else vx.ScalarImage
     path = _saved(tmp_path, suffix, dtype, made)
     told = []
@@ -126,7 +126,7 @@ def test_long_counts_show_a_bar_of_their_subject(terminal, monkeypatch, tmp_path
     assert text.endswith("\x1b[2K")
 
 
-def test_counts_that_are_told_false_show_none(terminal, monkeypatch, tmp_path):
+def test_progress_false_shows_no_bar(terminal, monkeypatch, tmp_path):
     monkeypatch.setattr(progress, "DELAY_SECONDS", -1)
     vx.ScalarImage(_saved(tmp_path, ".nii")).statistics(progress=False)
     assert "statistics" not in terminal.getvalue()

@@ -45,7 +45,7 @@ def test_numbers_are_nibabels_rounded_once(stored, slope, intercept):
     assert np.array_equal(seen, expected, equal_nan=True)
 
 
-def test_layout_is_kept_and_pieces_do_not_show(monkeypatch):
+def test_scaling_keeps_the_layout_and_equals_float64_arithmetic(monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 7)
     stored = np.arange(5 * 6 * 7, dtype="i2").reshape(5, 6, 7).transpose(2, 1, 0)[::-1, ::2]
     seen = Scaling(0.1, 3).apply(stored)

@@ -67,6 +67,6 @@ def test_a_change_of_either_file_is_seen(tmp_path, case, how):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_is_found_once(tmp_path, case):
+def test_a_file_set_is_found_once(tmp_path, case):
     CASES[case](tmp_path / "a")
     assert len(images(str(tmp_path / "a"))) == 1

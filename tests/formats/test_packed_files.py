@@ -38,7 +38,7 @@ def test_a_zip_of_a_store_only_needs_another_name(tmp_path):
     assert vx.ScalarImage(renamed.rename(tmp_path / "b.zarr.zip")).shape == (1, 64, 56, 48)
 
 
-def test_other_files_are_told_what_is_known(tmp_path):
+def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
     (tmp_path / "a.xyz").write_bytes(b"x")
     assert "known are .bmp" in refusal(tmp_path / "a.xyz")
 

@@ -168,7 +168,7 @@ def test_every_suffix_has_one_format():
 
 
 @pytest.mark.parametrize("one", FORMATS, ids=lambda one: one.name)
-def test_functions_of_a_format_are_there(one):
+def test_functions_named_by_a_format_exist(one):
     for place in (one.open, one.write, one.peak, one.data_file):
         assert place is None or callable(registry.load(place))
     assert set(one.written) <= set(one.suffixes)

@@ -15,7 +15,7 @@ from scans import SHAPE, voxels
 from voxarray.testing.counting import count_reads
 
 
-def test_one_object_read_once(scan):
+def test_all_views_of_the_data_are_one_tensor_read_once(scan):
     image = vx.ScalarImage(scan)
     with count_reads() as reads:
         tensor = image.data

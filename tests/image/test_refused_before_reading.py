@@ -56,7 +56,7 @@ def test_too_much_is_refused_unread(name, scan, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_same_runs_where_there_is_room(name, scan, tmp_path, monkeypatch):
+def test_operations_run_within_a_larger_budget(name, scan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with dask.config.set({"voxarray.memory-budget": "256 MiB"}):
         OPERATIONS[name](vx.ScalarImage(scan))

@@ -90,7 +90,7 @@ def test_a_card_that_is_behind(image):
     assert torch.equal(upload.upload(image.source, None, "cuda").cpu(), expected)
 
 
-def test_buffers_take_turns_and_each_copy_is_told(image, monkeypatch):
+def test_uploads_alternate_between_two_buffers(image, monkeypatch):
     calls = []
 
     class Recorded(upload.PinnedBuffer):

@@ -206,7 +206,7 @@ def test_labels_are_not_taken_for_logits(scan, tmp_path):
 
 
 @pytest.mark.parametrize("output", ["regression", "logits"])
-def test_numbers_that_are_asked_for_as_they_are_may_be_any(scan, tmp_path, output):
+def test_logits_and_regressions_may_be_any_numbers(scan, tmp_path, output):
     unit = vx.ScalarImage(tensor=scan.numpy().astype(np.float32) / 1000)
     found = vx.infer(lambda p: p, unit, tmp_path / "a.nii", patch_size=16, output=output)
     np.testing.assert_allclose(found.numpy(), unit.numpy(), atol=1e-6)

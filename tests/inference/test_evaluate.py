@@ -67,7 +67,7 @@ def _edges(one, other):
     return (x, y), (y, x)
 
 
-def test_a_label_that_one_has_not(tmp_path):
+def test_a_label_absent_from_one_map_has_dice_zero(tmp_path):
     found, truth = maps()
     only = vx.LabelMap(tensor=np.where(found.numpy() == 2, 0, found.numpy()), affine=found.affine)
     scores = vx.evaluate(only, truth, labels=[2, 9])

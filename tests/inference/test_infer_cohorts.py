@@ -97,7 +97,7 @@ def test_a_module_and_probabilities(cohort, net, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*is a program")
-def test_parts_make_the_whole(cohort, net, model, tmp_path):
+def test_partitions_predict_the_whole_cohort(cohort, net, model, tmp_path):
     for part in (1, 2):
         vx.infer(model, cohort, tmp_path / "labels", patch_size=8, partition=(part, 2))
     made = CliRunner().invoke(main, ["finalise", str(tmp_path / "labels")])

@@ -577,7 +577,7 @@ def test_channels_of_a_bundle_are_found_by_name(bundle, ct, tmp_path):
     assert caught.value.code == "MISSING_CHANNELS"
 
 
-def test_what_failed_in_torchscript_is_told_and_not_its_stack(scan, tmp_path):
+def test_errors_in_torchscript_are_reported_without_their_stack(scan, tmp_path):
     torch.jit.script(torch.nn.Conv3d(7, 2, 1)).save(str(tmp_path / "seven.pt"))
     with pytest.warns(vx.VoxarrayWarning), pytest.raises(vx.ModelError, match="channels") as caught:
         vx.infer(tmp_path / "seven.pt", scan, tmp_path / "a.nii", patch_size=8)

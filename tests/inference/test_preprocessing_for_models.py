@@ -148,7 +148,7 @@ def test_a_subject_is_preprocessed_as_a_whole(tmp_path):
     np.testing.assert_array_equal(found.numpy()[0][clear], logits.argmax(0)[clear])
 
 
-def test_what_is_computed_is_computed_once(tmp_path, monkeypatch):
+def test_each_voxel_of_preprocessing_is_computed_once(tmp_path, monkeypatch):
     from voxarray.ops.resampling import Resampled
 
     image = scan(oblique())

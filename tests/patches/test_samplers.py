@@ -154,7 +154,7 @@ def test_archived_labels_are_counted_once_and_not_read(tmp_path):
     assert reads.voxels <= 5 * 8**3  # cells that were drawn, not the map
 
 
-def test_patches_of_one_subject_as_subjects(subject):
+def test_samplers_yield_patches_as_subjects_at_their_locations(subject):
     patches = list(vx.UniformSampler(PATCH)(subject, 3, seed=5))
     assert len(patches) == 3
     for index, patch in enumerate(patches):

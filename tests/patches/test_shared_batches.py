@@ -120,7 +120,7 @@ def _drop(kept):
     gc.collect()
 
 
-def test_nothing_of_a_worker_is_kept_after_it(patches):
+def test_memory_of_workers_is_released_after_they_end(patches):
     for _ in range(2):
         for batch in DataLoader(patches, batch_size=4, num_workers=2):
             assert len(batch["location"]) == 4
@@ -128,7 +128,7 @@ def test_nothing_of_a_worker_is_kept_after_it(patches):
     assert not shared_batches._blocks
 
 
-def test_more_than_may_be_kept_is_not_lent(patches, monkeypatch):
+def test_batches_beyond_the_limit_are_not_shared(patches, monkeypatch):
     monkeypatch.setattr(shared_batches.memory, "cache_limit", lambda: 1000)
     loader = DataLoader(patches, batch_size=4, num_workers=1, multiprocessing_context="fork")
     for number, batch in enumerate(loader):

@@ -69,7 +69,7 @@ def test_what_a_value_is_can_be_read(value, facts):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_was_asked_for_stands_in_a_line(value, line):
+def test_reprs_fit_in_a_line(value, line):
     assert repr(value) == line
 
 

@@ -105,7 +105,7 @@ def test_a_lightbox_shows_slices_from_inferior_to_superior():
     assert [axis.get_title() for axis in visible] == ["S -34 mm", "S -24 mm", "S -14 mm", "S -4 mm"]
 
 
-def test_a_lightbox_of_what_there_is_not():
+def test_invalid_arguments_of_lightbox_are_refused():
     scan = vx.ScalarImage(tensor=VOXELS)
     for wrong in ({"plane": "oblique"}, {"slices": 0}, {"columns": 0}):
         with pytest.raises(ValueError, match="lightbox takes"):

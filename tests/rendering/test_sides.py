@@ -86,7 +86,7 @@ def test_neuroglancer(phantom):
     assert (moved < 0).all()  # left, up and up: right, anterior and superior
 
 
-def test_all_place_the_first_voxel_alike(phantom):
+def test_viewers_place_the_first_voxel_alike(phantom):
     first = phantom.affine[:3, 3]
     np.testing.assert_allclose(placement(phantom.source)[:3, 3][::-1], -first)
     corner = served.placement(phantom.source) @ [*(0.5 * np.array(phantom.spacing)), 1]

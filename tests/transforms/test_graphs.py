@@ -99,7 +99,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_what_is_taken_from_all_blocks_is_found_once(tmp_path, name, monkeypatch):
+def test_a_reduction_over_all_blocks_is_computed_once(tmp_path, name, monkeypatch):
     """Not once per part: the mean in ``x > x.mean()`` is of the whole volume."""
     function, passes = FUNCTIONS[name]
     voxels = np.random.default_rng(0).normal(0, 100, (1, 20, 21, 64)).astype("float32")

@@ -177,7 +177,7 @@ def test_sides_of_any_orientation():
 @pytest.mark.parametrize("case", CASES)
 @settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), affine=affines(max_spacing=2))
-def test_parts_are_the_whole(case, data, affine):
+def test_intensity_transforms_of_chunks_equal_those_of_the_volume(case, data, affine):
     name, arguments = CASES[case]
     dtype = data.draw(st.sampled_from(["int16", "float32"]))
     shape = (data.draw(st.integers(1, 2)), *data.draw(st.tuples(*[st.integers(7, 14)] * 3)))

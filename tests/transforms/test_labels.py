@@ -75,7 +75,7 @@ def test_as_torchio(case, dtype):
 @pytest.mark.parametrize("case", CASES)
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), affine=affines())
-def test_parts_are_the_whole(case, data, affine):
+def test_label_transforms_of_chunks_equal_those_of_the_volume(case, data, affine):
     name, arguments = CASES[case]
     shape = data.draw(st.tuples(*[st.integers(7, 14)] * 3))
     voxels = segmentation("int16", shape, data.draw(st.integers(0, 99)))

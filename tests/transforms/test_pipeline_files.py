@@ -196,7 +196,7 @@ def test_a_history_that_cannot_be_replayed_is_no_pipeline():
     assert refused(to_text(history)).code == "UNKNOWN_TRANSFORM"
 
 
-def test_files_that_are_not_there_or_no_text(tmp_path):
+def test_missing_and_undecodable_pipeline_files_are_refused(tmp_path):
     with pytest.raises(vx.MissingFileError):
         vx.Compose.from_yaml(tmp_path / "none.yaml")
     with pytest.raises(vx.FormatError) as caught:

@@ -234,7 +234,7 @@ def cuts(draw):
 
 
 @given(cuts())
-def test_parts_are_the_whole(case):
+def test_resampled_parts_equal_those_of_the_volume(case):
     seed, name, dtype, target, chunks = case
     source = both(seed, dtype)[1]["t1"].source
     grid = {

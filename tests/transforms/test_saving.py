@@ -98,7 +98,7 @@ def test_blocks_of_graphs_that_are_too_large_are_refused(tmp_path):
         image.rechunk((1, 512, 512, 32)).save(tmp_path / "a.nii")
 
 
-def test_a_copy_that_is_not_there_yet_needs_what_it_will_need(scan, monkeypatch):
+def test_the_projection_before_staging_equals_that_of_the_staged_copy(scan, monkeypatch):
     plain, stream = (PIPELINE(vx.ScalarImage(path)) for path in (scan.with_suffix(""), scan))
     before = projected_peak(stream.source)
     monkeypatch.setattr(decoded_copies, "IN_MEMORY_BYTES", 1000)

@@ -221,7 +221,7 @@ def test_history(path, tmp_path):
     assert again.history[-1]["operation"] == "set_data"
 
 
-def test_parts_are_the_whole(monkeypatch):
+def test_operations_computed_in_parts_equal_the_whole(monkeypatch):
     voxels = np.arange(2 * 64 * 65 * 66, dtype="int32").reshape(2, 64, 65, 66)
     image = Times()(Times()(vx.ScalarImage(tensor=voxels)))
     monkeypatch.setattr("voxarray.ops.operation.PART_BYTES", PART_BYTES >> 14)

@@ -136,7 +136,7 @@ def test_parts_are_right_in_any_order(tmp_path, name, slabs, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_stream_is_the_whole_and_keeps_nothing(tmp_path, name):
+def test_a_stream_yields_all_voxels_and_caches_no_block(tmp_path, name):
     array = scan()
     source = open_source(write(tmp_path, name, array))
     with source.stream() as stream:

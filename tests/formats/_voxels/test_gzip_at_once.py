@@ -104,7 +104,7 @@ def test_bytes_and_errors_are_those_of_the_stream(place, file, trailer, piece, d
 
 
 @pytest.mark.parametrize("cut", ["members", "garbage", "length", "crc"])
-def test_what_is_not_one_whole_member_is_not_taken(place, cut):
+def test_only_a_single_complete_gzip_member_is_decoded_at_once(place, cut):
     data = np.random.default_rng(0).integers(0, 50, 9000).astype("u1").tobytes()
     raw = bytearray(member(data))
     if cut == "members":

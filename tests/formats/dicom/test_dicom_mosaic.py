@@ -159,7 +159,7 @@ def test_slices_that_run_against_the_normal_of_the_plane(tmp_path):
     assert not np.allclose(forward.affine, backward.affine)
 
 
-def test_what_names_somebody_is_dropped(tmp_path):
+def test_texts_of_the_csa_header_are_dropped(tmp_path):
     """The CSA header holds hundreds of texts; none of it is kept."""
     assert b"MrPhoenixProtocol" not in repr(open_source(scan(tmp_path / "a.dcm"))).encode()
 
@@ -179,7 +179,7 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("why", BREAKS)
-def test_what_is_not_said_is_not_guessed(tmp_path, why):
+def test_mosaics_with_missing_facts_are_refused(tmp_path, why):
     path = changed(scan(tmp_path / "a.dcm"), BREAKS[why])
     with pytest.raises(UnsupportedError, match=why) as caught:
         open_source(path)

@@ -78,7 +78,7 @@ def test_half_a_place_in_functional_groups_is_refused(tmp_path):
     refused("NO_POSITION", samples.save(dataset, tmp_path / "b.dcm"), "they lack Image Orient")
 
 
-def test_nothing_said_is_a_picture(tmp_path):
+def test_a_plane_without_a_position_has_the_affine_of_a_picture(tmp_path):
     dataset = samples.plane(samples.volume()[0])
     source = open_source(samples.save(dataset, tmp_path / "a.dcm"))
     np.testing.assert_allclose(source.affine, np.diag([-1, -1, 1, 1]))
@@ -87,7 +87,7 @@ def test_nothing_said_is_a_picture(tmp_path):
 # --- Films, dose grids, stacks and nuclear medicine -----------------------------------------------
 
 
-def test_film_at_a_place(tmp_path):
+def test_a_cine_with_a_position_is_a_time_series_at_that_position(tmp_path):
     dataset = samples.placed(samples.volume(), (5, 6, 7), FrameTime=40, Modality="MR")
     source = open_source(samples.save(dataset, tmp_path / "a.dcm"))
     assert source.shape == (6, 4, 5, 1)

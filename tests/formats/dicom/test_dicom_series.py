@@ -114,7 +114,7 @@ def test_thickness_is_not_spacing(tmp_path):
     assert open_source(tmp_path).grid.spacing[2] == pytest.approx(5)
 
 
-def test_what_has_no_place_is_a_picture(tmp_path):
+def test_a_radiograph_has_the_affine_of_a_picture(tmp_path):
     dataset = samples.plane(samples.volume()[0], Modality="CR", ImagerPixelSpacing=[0.2, 0.3])
     source = open_source(samples.save(dataset, tmp_path / "a.dcm"))
     np.testing.assert_allclose(source.affine, np.diag([-0.3, -0.2, 1, 1]))
@@ -180,7 +180,7 @@ def test_a_position_twice(tmp_path, numbered):
     refused("DUPLICATE_POSITION", tmp_path, r"2 planes at the position of slices 2 \(from 0\)")
 
 
-def test_a_whole_series_twice(tmp_path):
+def test_two_copies_of_a_series_are_refused(tmp_path):
     for path in samples.series(tmp_path):
         (tmp_path / f"copy_{path.name}").write_bytes(path.read_bytes())
     refused("DUPLICATE_POSITION", tmp_path, "at one position, and some share an Instance Number")
@@ -284,7 +284,7 @@ def test_reports_in_another_series_are_no_images(tmp_path):
     assert open_source(tmp_path).shape == (1, 4, 5, 6)
 
 
-def test_planes_without_a_place(tmp_path):
+def test_a_series_with_a_plane_without_position_is_refused(tmp_path):
     samples.series(tmp_path, each=lambda z: {"ImagePositionPatient": None} if z == 1 else {})
     refused("NO_POSITION", tmp_path, "1 of 6 planes do not say where")
 

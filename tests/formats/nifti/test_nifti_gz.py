@@ -214,7 +214,7 @@ def test_reading_the_whole_image_keeps_nothing(tmp_path, mode):
     assert BLOCKS.nbytes == INDEXES.nbytes == 0
 
 
-def test_what_is_kept_whole_serves_the_whole_image(tmp_path):
+def test_a_cached_volume_serves_the_whole_image(tmp_path):
     array = scan()
     source = open_nifti(save(tmp_path / "a.nii.gz", array))
     part(source)

@@ -75,7 +75,7 @@ def test_ome_tiff_whose_sizes_are_no_lengths_is_remarked(tmp_path, said):
     assert "NO_SLICE_SPACING" in remarks
 
 
-def test_half_a_statement_keeps_the_half_that_is_there(tmp_path):
+def test_an_incomplete_ome_spacing_is_completed_from_the_tags(tmp_path):
     said = {"axes": "ZYX", "PhysicalSizeZ": 2, "PhysicalSizeZUnit": "mm"}
     tifffile.imwrite(tmp_path / "a.ome.tif", STACK, ome=True, metadata=said)
     source, remarks = opened(tmp_path / "a.ome.tif")

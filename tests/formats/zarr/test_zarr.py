@@ -450,7 +450,7 @@ def test_uneven_coordinates(tmp_path):
         assert code_of(tmp_path / "a.zarr") == "NOT_UNIFORM"
 
 
-def test_units_that_nobody_knows(tmp_path):
+def test_unknown_units_are_read_as_millimetres_with_a_warning(tmp_path):
     image = {
         "axes": axes("yx", "furlong"),
         "datasets": [{"coordinateTransformations": scaled([2, 2])}],
@@ -751,7 +751,7 @@ def test_inside_a_zip(tmp_path, inside):
         open_source(path / "labels/none")
 
 
-def test_a_zip_of_somebody_else(tmp_path):
+def test_zips_of_other_programs_open_only_if_stored(tmp_path):
     levels, datasets = pair()
     folder = ome(tmp_path / "a.zarr", levels, {"axes": axes("zyx"), "datasets": datasets})
     shutil.make_archive(str(tmp_path / "deflated"), "zip", folder)
