@@ -343,9 +343,9 @@ class Cohort(Sequence[Subject]):
         columns = [name for name in _COLUMNS if name in self._table]
         rows = self._done.head(_SHOWN)
         # `_cell` escapes the values, which may look like HTML; the pictures are HTML of our own.
-        shown = rows[columns].map(_cell)
-        shown.insert(0, "", [self._picture(row) for row in rows.itertuples()])
-        table = shown.to_html(index=False, escape=False)
+        cells = rows[columns].map(_cell)
+        cells.insert(0, "", [self._picture(row) for row in rows.itertuples()])
+        table = cells.to_html(index=False, escape=False)
         count_left = len(self._done) - len(rows)
         remainder = f"<p>and {count_left:,} more</p>" if count_left else ""
         title = f"<p><b>Cohort</b>: {html.escape(self._description())}</p>"

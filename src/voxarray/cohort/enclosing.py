@@ -18,14 +18,14 @@ _DOCUMENTS = ("zarr.json", ".zgroup", ".zarray")
 """A folder with one of these is an archive, of Zarr 3 or 2."""
 
 
-def enclosing_archive(place: str) -> str | None:
+def enclosing_archive(path: str) -> str | None:
     """The archive (never a level of it) that a folder is, or lies in; links are followed."""
-    return min(filter(_is_archive, _upwards(place)), key=len, default=None)
+    return min(filter(_is_archive, _upwards(path)), key=len, default=None)
 
 
-def enclosing_cohort(place: str) -> str | None:
+def enclosing_cohort(path: str) -> str | None:
     """The folder of the cohort that a folder is, or lies in; links are followed."""
-    return next(filter(_is_cohort, _upwards(place)), None)
+    return next(filter(_is_cohort, _upwards(path)), None)
 
 
 def refuse_name_of_image(folder: CohortLayout) -> None:
@@ -45,14 +45,14 @@ def refuse_name_of_image(folder: CohortLayout) -> None:
         )
 
 
-def refuse_results_around(place: str) -> None:
+def refuse_results_around(path: str) -> None:
     """Refuse to write a file into an archive or a cohort, or anywhere below.
 
     Raises:
         FormatError: ``OTHER_FORM``.
     """
-    if results := enclosing_archive(place) or enclosing_cohort(place):
-        raise in_results(place, results)
+    if results := enclosing_archive(path) or enclosing_cohort(path):
+        raise in_results(path, results)
 
 
 def refuse_cohort_among_results(folder: CohortLayout) -> None:
@@ -75,49 +75,49 @@ def refuse_cohort_among_results(folder: CohortLayout) -> None:
         raise in_results(folder.root, outer_root)
 
 
-def in_results(place: str, results: str) -> FormatError:
+def in_results(path: str, results: str) -> FormatError:
     """The error for files that would be written into a cohort or an archive."""
     kind = "a cohort" if CohortLayout(results).is_cohort() else "an archive"
-    position = "is" if real_path(place) == results else f"lies in {results}, which is"
+    position = "is" if real_path(path) == results else f"lies in {results}, which is"
     return FormatError(
-        f"{place} {position} {kind}, and files that are written there would not belong to it: "
+        f"{path} {position} {kind}, and files that are written there would not belong to it: "
         "choose a folder outside of it",
         code="OTHER_FORM",
-        path=place,
+        path=path,
     )
 
 
-def _is_archive(place: str) -> bool:
+def _is_archive(path: str) -> bool:
     # In a bucket each look takes a round trip, so the name is checked first.
-    if is_url(place) and not place.lower().endswith(ENDS_OF_STORES):
+    if is_url(path) and not path.lower().endswith(ENDS_OF_STORES):
         return False
     with suppress(AccessDeniedError):
-        return any(is_file(f"{place}/{name}") for name in _DOCUMENTS)
+        return any(is_file(f"{path}/{name}") for name in _DOCUMENTS)
     return False
 
 
-def _is_cohort(place: str) -> bool:
+def _is_cohort(path: str) -> bool:
     # The user may have rights for a folder, but none for those above it.
     with suppress(AccessDeniedError):
-        return CohortLayout(place).was_made
+        return CohortLayout(path).was_made
     return False
 
 
-def _upwards(place: str) -> Iterator[str]:
+def _upwards(location: str) -> Iterator[str]:
     """A folder and those above it; in a bucket, up to its top."""
-    if not is_url(place):
-        path = Path(real_path(place))
+    if not is_url(location):
+        path = Path(real_path(location))
         yield from map(str, (path, *path.parents))
         return
     while True:
-        yield place
-        if (parent := _parent(place)) == place:
+        yield location
+        if (parent := _parent(location)) == location:
             return
-        place = parent
+        location = parent
 
 
-def _parent(place: str) -> str:
-    if not is_url(place):
-        return os.path.dirname(place)
-    address = Address.parse(place)
-    return address.parent.url.rstrip("/") if address.path.strip("/") else place
+def _parent(path: str) -> str:
+    if not is_url(path):
+        return os.path.dirname(path)
+    address = Address.parse(path)
+    return address.parent.url.rstrip("/") if address.path.strip("/") else path

@@ -92,24 +92,24 @@ def export(
 class _Remarks(ProgressListener):
     """Collects the warnings of images, and passes progress on to another listener."""
 
-    def __init__(self, shown: ProgressListener) -> None:
-        self._shown, self._names = shown, dict[str, str]()
+    def __init__(self, listener: ProgressListener) -> None:
+        self._listener, self._names = listener, dict[str, str]()
         self._about: dict[str, list[str]] = {}
 
     def start(self, items: Sequence[Item]) -> None:
         self._names = {item.slug: item.origin.source for item in items}
-        self._shown.start(items)
+        self._listener.start(items)
 
     def begin(self, item: Item) -> Progress | None:
-        return self._shown.begin(item)
+        return self._listener.begin(item)
 
     def end(self, result: Result) -> None:
         for text in result.remarks:
             self._about.setdefault(text, []).append(self._names[result.slug])
-        self._shown.end(result)
+        self._listener.end(result)
 
     def planned(self, done: int, total: int) -> None:
-        self._shown.planned(done, total)
+        self._listener.planned(done, total)
 
     def pass_on(self) -> None:
         """Give each warning once, with an example of the images that it is about."""
@@ -127,12 +127,12 @@ def _refuse_place(folder: CohortLayout) -> None:
     """
     root = folder.root
     above = [] if is_url(root) else [root, *map(str, Path(root).parents)]
-    for place in above:
-        if os.path.lexists(place) and not os.path.isdir(place):
+    for path in above:
+        if os.path.lexists(path) and not os.path.isdir(path):
             raise FormatError(
-                f"{place} is no folder, so files cannot go into {root}: choose another one",
+                f"{path} is no folder, so files cannot go into {root}: choose another one",
                 code="OTHER_FORM",
-                path=place,
+                path=path,
             )
     if folder.is_cohort():
         raise in_results(root, root)

@@ -50,7 +50,7 @@ class MemberOpener:
     @property
     def places(self) -> dict[str, str]:
         root = self.member.root
-        return {os.path.join(root, one.archive): one.archive for one in self.member.parts}
+        return {os.path.join(root, part.archive): part.archive for part in self.member.parts}
 
     def image(self, name: str) -> Image:
         """One of its images; nothing is read."""
@@ -115,14 +115,14 @@ class ExportTask:
                 why = _difference(image.source, target)
                 if not why:
                     return False
-                there = error.path or target
-                if there != target and not os.path.lexists(target):
+                existing = error.path or target
+                if existing != target and not os.path.lexists(target):
                     # Of two files that belong together, this run's or somebody else's.
                     why = f"{target}, which belongs to it, is not"
                 raise ArchiveExistsError(
-                    f"{there} is there already, and {why}: choose another folder, or pass "
+                    f"{existing} is there already, and {why}: choose another folder, or pass "
                     "overwrite=True (--overwrite)",
-                    path=there,
+                    path=existing,
                 ) from None
         return True
 
@@ -179,7 +179,7 @@ def items_of(
         images = opener.member.subject().get_images_dict(intensity_only=False)
     except VoxarrayError as error:
         failure = failure_of(error, subject, opener.places)
-        return [_item(subject, one.image, subject, None, failure) for one in opener.member.parts]
+        return [_item(subject, part.image, subject, None, failure) for part in opener.member.parts]
     items = []
     for name, image in images.items():
         called, header, failed = f"{subject}: {name}", None, None
@@ -240,32 +240,34 @@ def _header(source: Source, target: str) -> Header:
 def _difference(source: Source, path: str) -> str:
     """What tells the image in a file from a source; empty if nothing that the file holds does."""
     try:
-        there = open_source(path)
-        found = _differing(there, source, _held_dtype(source, path), _held_grid(source, path))
+        existing = open_source(path)
+        difference = _differing(
+            existing, source, _held_dtype(source, path), _held_grid(source, path)
+        )
         written = writable_format(path)
-        if not found or written is None or not written.changes_voxels:
-            return found
+        if not difference or written is None or not written.changes_voxels:
+            return difference
         # Only a file that is made in the same way shows what such a format leaves of the voxels.
         with spool() as folder:
             fresh = os.path.join(folder, os.path.basename(path))
             convert(source, fresh, labels={}, progress=False)
-            made = open_source(fresh)
-            found = _differing(there, made, made.dtype, made.grid)
+            fresh_source = open_source(fresh)
+            difference = _differing(existing, fresh_source, fresh_source.dtype, fresh_source.grid)
     except VoxarrayError as error:
         return f"cannot be read ({error.code})"
-    return f"{found} (compared with a new file of the same format)" if found else ""
+    return f"{difference} (compared with a new file of the same format)" if difference else ""
 
 
-def _differing(there: Source, source: Source, held: np.dtype, grid: Grid) -> str:
+def _differing(existing: Source, source: Source, dtype: np.dtype, grid: Grid) -> str:
     """What tells one image from another, of which a file holds this type and this grid."""
-    if there.shape != source.shape:
-        return f"holds another image, of shape {there.shape} and not {source.shape}"
+    if existing.shape != source.shape:
+        return f"holds another image, of shape {existing.shape} and not {source.shape}"
     # MINC's type depends on the values, too; they are compared below, whatever the type.
-    if there.dtype not in (held, source.dtype):
-        return f"holds {there.dtype.name} voxels and not {held.name}"
-    if not there.grid.isclose(grid):
+    if existing.dtype not in (dtype, source.dtype):
+        return f"holds {existing.dtype.name} voxels and not {dtype.name}"
+    if not existing.grid.isclose(grid):
         return "its affine is different"
-    for box, voxels in pieces(there):
+    for box, voxels in pieces(existing):
         if not np.array_equal(voxels, source.read(box), equal_nan=voxels.dtype.kind in "fc"):
             return "its voxels differ"
         del voxels  # or it would be held while the next one is read
@@ -284,6 +286,6 @@ def _held_dtype(source: Source, path: str) -> np.dtype:
     """The type of voxels that are read from a file of a source, in native byte order."""
     written = writable_format(path)
     if written is not None and written.held_dtype is not None:
-        found: np.dtype = load(written.held_dtype)(source, path)
-        return found
+        dtype: np.dtype = load(written.held_dtype)(source, path)
+        return dtype
     return np.dtype(np.uint8) if source.dtype == np.bool_ else source.dtype

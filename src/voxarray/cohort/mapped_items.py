@@ -43,12 +43,12 @@ def items_of(
     """
     opener, name = MappedOpener(member, transform), member.name
     inputs, error = _inputs(member)
-    seen = [[one.source, one.header] for one in inputs]
-    of = [seen, description, options.digest()]
+    recorded = [[item.source, item.header] for item in inputs]
+    of = [recorded, description, options.digest()]
     pipeline = {PIPELINE: description_digest(description)}
     if error is None:
         try:
-            return _made(opener, MappedSources.of(member, inputs), of, pipeline, options)
+            return _items_made(opener, MappedSources.of(member, inputs), of, pipeline, options)
         except Exception as raised:  # of a transform of the user's, too
             error = raised
     failure = failure_of(error, name, opener.places)
@@ -73,13 +73,13 @@ def items_of(
 
 def _by_name(member: Member, inputs: Sequence[Input]) -> dict[str, Input]:
     """The archive of each image of a subject; of those of one name the first."""
-    found: dict[str, Input] = {}
+    by_name: dict[str, Input] = {}
     for part, origin in zip(member.parts, inputs, strict=True):
-        found.setdefault(part.image, origin)
-    return found
+        by_name.setdefault(part.image, origin)
+    return by_name
 
 
-def _made(
+def _items_made(
     opener: MappedOpener,
     sources: MappedSources,
     of: Sequence[Any],
@@ -87,22 +87,22 @@ def _made(
     options: ArchiveOptions,
 ) -> list[Item]:
     name, facts = opener.member.name, facts_of(opener.member)
-    made = opener.subject()
+    subject = opener.subject()
     items = []
-    for image, layers in archives_of(made):
-        origin = sources.origin(image, made.get_image(image))
+    for image, layers in archives_of(subject):
+        origin = sources.origin(image, subject.get_image(image))
         items.append(
             Item(
                 slug=slug(name, image),
                 subject=name,
                 image=image,
-                kind="label" if isinstance(made[image], LabelMap) else "intensity",
+                kind="label" if isinstance(subject[image], LabelMap) else "intensity",
                 origin=origin,
                 layers=tuple(
-                    Layer(layer, sources.origin(layer, made.get_image(layer), origin))
+                    Layer(layer, sources.origin(layer, subject.get_image(layer), origin))
                     for layer in layers
                 ),
-                header=header_of(made.get_image(image).source, options),
+                header=header_of(subject.get_image(image).source, options),
                 facts={**facts.get(image, {}), **pipeline},
                 key=key_of([name, image, layers, *of]),
             )

@@ -38,10 +38,10 @@ class MappedSources:
         places, names = {}, {}
         for part, archive in zip(member.parts, inputs, strict=True):
             path = os.path.join(member.root, part.archive)
-            places[_place(path)] = names[part.image] = archive
+            places[_absolute(path)] = names[part.image] = archive
             for label in part.labels:
                 layer = replace(archive, source=f"{archive.source}/labels/{label}")
-                places[_place(os.path.join(path, "labels", label))] = names[label] = layer
+                places[_absolute(os.path.join(path, "labels", label))] = names[label] = layer
         kinds = [part.kind for part in member.parts]
         first = kinds.index("intensity") if "intensity" in kinds else 0
         return cls(places, names, inputs[first])
@@ -54,27 +54,27 @@ class MappedSources:
             image: The image. Several images of the subject may be in it: then its name decides.
             otherwise: What to return where neither the image nor its name tells.
         """
-        read = (self.by_place.get(_place(path)) for path in _paths(image.source))
-        known = [one for one in read if one is not None]
-        named = self.by_name.get(name)
-        if named is not None and (not known or named in known):
-            return named
-        return known[0] if known else otherwise or self.first
+        read = (self.by_place.get(_absolute(path)) for path in _paths(image.source))
+        origins = [item for item in read if item is not None]
+        origin_of_name = self.by_name.get(name)
+        if origin_of_name is not None and (not origins or origin_of_name in origins):
+            return origin_of_name
+        return origins[0] if origins else otherwise or self.first
 
 
-def _place(path: str) -> str:
+def _absolute(path: str) -> str:
     return path if is_url(path) else os.path.abspath(path)
 
 
 def _paths(source: Source) -> Iterator[str]:
     """Paths of what the voxels of a source are computed from, the first input first."""
-    waiting, seen = [source], set[int]()
+    waiting, visited = [source], set[int]()
     while waiting:
-        one = waiting.pop()
-        if id(one) in seen:
+        current = waiting.pop()
+        if id(current) in visited:
             continue
-        seen.add(id(one))
-        if one.path is not None:
-            yield one.path
+        visited.add(id(current))
+        if current.path is not None:
+            yield current.path
         else:
-            waiting += reversed(one.inputs)
+            waiting += reversed(current.inputs)

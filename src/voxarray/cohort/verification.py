@@ -134,7 +134,7 @@ def verify_against(
 def _columns(folder: CohortLayout, sources: Sequence[str]) -> InputSelection:
     """The columns of manifests of which a cohort was made: its images are called after them."""
     tables = [
-        columns_of(os.path.expanduser(one)) for one in map(as_local, sources) if is_manifest(one)
+        columns_of(os.path.expanduser(name)) for name in map(as_local, sources) if is_manifest(name)
     ]
     try:
         items = Plan.read(folder.plan).items if tables else ()
@@ -142,7 +142,7 @@ def _columns(folder: CohortLayout, sources: Sequence[str]) -> InputSelection:
         return InputSelection()
     names = [item.facts.get("_image", item.image) for item in items]
     names += [layer.name for item in items for layer in item.layers]
-    in_all = [one for one in dict.fromkeys(names) if all(one in table for table in tables)]
+    in_all = [name for name in dict.fromkeys(names) if all(name in table for table in tables)]
     return InputSelection(image_columns=tuple(in_all))
 
 

@@ -48,10 +48,20 @@ class Verdict:
 
     @classmethod
     def of(
-        cls, name: str, seen: Examination, problems: Sequence[Problem], notes: Sequence[str] = ()
+        cls,
+        name: str,
+        examination: Examination,
+        problems: Sequence[Problem],
+        notes: Sequence[str] = (),
     ) -> Verdict:
         """The verdict on an archive that was examined, and perhaps compared."""
-        return cls(name, tuple(problems), (*seen.notes, *notes), seen.files, seen.bytes)
+        return cls(
+            name,
+            tuple(problems),
+            (*examination.notes, *notes),
+            examination.files,
+            examination.bytes,
+        )
 
 
 def verify_cohort(
@@ -74,7 +84,7 @@ def verify_cohort(
     """
     folder = CohortLayout.of(destination)
     folder.require()
-    wanted, pipelines, listing, unreadable = _wanted(folder)
+    expected, pipelines, listing, unreadable = _wanted(folder)
     yield from unreadable
     try:
         archives = list(folder.archives())
@@ -85,35 +95,39 @@ def verify_cohort(
     if archives and not is_file(folder.catalogue):
         yield _without_catalogue(folder)
     names = {os.path.basename(path) for path in archives}
-    gone = listing.others(names | wanted.keys()) if listing is not None else set[str]()
+    missing_names = listing.others(names | expected.keys()) if listing is not None else set[str]()
     unlisted = []
-    places: Places = {}
+    images_by_name: Places = {}
     for path in archives:
         name = os.path.basename(path)
         progress = begin(name) if begin is not None else None
-        seen = _examined(path, progress, quick)
-        problems = seen.problems
-        item = wanted.pop(name, None)
+        examination = _examined(path, progress, quick)
+        problems = examination.problems
+        item = expected.pop(name, None)
         entry = None if problems else entry_of(path)
         if not problems and isinstance(item, Item):
             problems += _of_plan(entry, item)
         notes = []
         if entry is not None and item is None and pipelines is not None:
-            found = pipelines.examine(entry)
-            notes = [_ON_PURPOSE] if found and pipelines.mixed else pipelines.notes(entry)
-            problems += [] if pipelines.mixed else found
+            pipeline_problems = pipelines.examine(entry)
+            notes = (
+                [_ON_PURPOSE] if pipeline_problems and pipelines.mixed else pipelines.notes(entry)
+            )
+            problems += [] if pipelines.mixed else pipeline_problems
         if not problems and locations is not None:
             problems += _of_sources(path, item, locations, progress)
         if not problems and entry is not None and listing is not None:
             unlisted += [] if listing.has(name, entry) else [path]
         if entry is not None:  # at last, for it says nothing of the archive's own bytes
-            found_twice = namesakes(name, entry, places)
-            problems += [Problem(CODE, str(one.second), str(one)) for one in found_twice]
-        yield Verdict.of(name, seen, problems, notes)
-    yield from _of_catalogue(folder, unlisted, gone)
-    noted = last_failures(folder) if wanted else {}
-    for name, item in sorted(wanted.items()):
-        yield Verdict(name, (_missing(item, noted),))
+            found_twice = namesakes(name, entry, images_by_name)
+            problems += [
+                Problem(CODE, str(namesake.second), str(namesake)) for namesake in found_twice
+            ]
+        yield Verdict.of(name, examination, problems, notes)
+    yield from _of_catalogue(folder, unlisted, missing_names)
+    failures = last_failures(folder) if expected else {}
+    for name, item in sorted(expected.items()):
+        yield Verdict(name, (_missing(item, failures),))
 
 
 def verify_below(
@@ -135,22 +149,22 @@ def verify_below(
         Verdicts under whole paths. A folder that holds nothing to verify has a problem, too
         (``NOTHING_FOUND``).
     """
-    found = holdings(paths)
-    for path in found.barren:
+    contents = holdings(paths)
+    for path in contents.barren:
         text = "holds no archive and no cohort, at any depth: check the path"
         yield Verdict(path, (Problem("NOTHING_FOUND", path, text),))
-    for error in found.refused:
+    for error in contents.refused:
         yield refused(error)
-    for cohort in found.cohorts:
+    for cohort in contents.cohorts:
         for verdict in verify_cohort(cohort.root, quick=quick, begin=begin):
-            place = cohort.root if verdict.name in _BESIDE else cohort.subjects
-            yield replace(verdict, name=os.path.join(place, verdict.name))
+            parent = cohort.root if verdict.name in _BESIDE else cohort.subjects
+            yield replace(verdict, name=os.path.join(parent, verdict.name))
     together: dict[str, list[SavedTogether]] = {}
-    for archive in found.archives:
+    for archive in contents.archives:
         progress = begin(os.path.basename(archive)) if begin is not None else None
-        seen = _examined(archive, progress, quick)
-        problems = list(seen.problems)
-        saved = SavedTogether.parse(archive, seen.source)
+        examination = _examined(archive, progress, quick)
+        problems = list(examination.problems)
+        saved = SavedTogether.parse(archive, examination.source)
         if saved is not None:
             beside = together.setdefault(saved.folder, [])
             other = next(filter(saved.conflicts, beside), None)
@@ -158,7 +172,7 @@ def verify_below(
                 error = apart(other, saved)
                 problems.append(Problem(error.code, other.name, error.message))
             beside.append(saved)
-        yield Verdict.of(archive, seen, problems)
+        yield Verdict.of(archive, examination, problems)
 
 
 def _examined(path: str, progress: Progress | None, quick: bool) -> Examination:
@@ -220,12 +234,12 @@ def _wanted(
     """What a cohort must hold by its plan, or by its catalogue; and which of them is damaged."""
     unreadable = []
     pipelines, listing = None, None
-    wanted: Wanted = {}
+    expected: Wanted = {}
     planned = False
     try:
         plan = Plan.read(folder.plan)
         planned = True
-        wanted = {os.path.basename(folder.archive(i.slug, plan.zipped)): i for i in plan.items}
+        expected = {os.path.basename(folder.archive(i.slug, plan.zipped)): i for i in plan.items}
         pipelines = _Pipelines(frozenset(pipeline_of(i.facts) for i in plan.items), plan.mixed)
     except MissingFileError:
         pass
@@ -238,33 +252,33 @@ def _wanted(
         done = rows[rows["status"] == "done"]
         if not planned:
             names = (os.path.basename(archive) for archive in done["archive"])
-            wanted = dict(zip(names, done["source"], strict=True))
+            expected = dict(zip(names, done["source"], strict=True))
     except FileNotFoundError:
         pass
     except (VoxarrayError, OSError) as error:
         unreadable.append(_unreadable(folder.catalogue, error))
-    return wanted, pipelines, listing, unreadable
+    return expected, pipelines, listing, unreadable
 
 
 def _of_catalogue(
-    folder: CohortLayout, unlisted: Sequence[str], gone: Collection[str]
+    folder: CohortLayout, unlisted: Sequence[str], missing_names: Collection[str]
 ) -> Iterator[Verdict]:
     """The verdict on a catalogue that does not list some archives as they are.
 
     Args:
         folder: Of the cohort.
         unlisted: Paths of archives that were not in it, or were others.
-        gone: Names of archives that were in it, and nowhere else.
+        missing_names: Names of archives that were in it, and nowhere else.
     """
-    if not unlisted and not gone:
+    if not unlisted and not missing_names:
         return
     try:
-        now = Listing.of(parquet.read(folder.catalogue))  # it follows those who add label maps
+        current = Listing.of(parquet.read(folder.catalogue))  # it follows those who add label maps
     except (VoxarrayError, OSError):
         return  # whoever opens it is told so
-    found = [(os.path.basename(path), entry_of(path)) for path in unlisted]
-    names = {name for name, entry in found if entry is not None and not now.has(name, entry)}
-    names |= now.facts.keys() & {*gone}
+    entries = [(os.path.basename(path), entry_of(path)) for path in unlisted]
+    names = {name for name, entry in entries if entry is not None and not current.has(name, entry)}
+    names |= current.facts.keys() & {*missing_names}
     if names:
         yield Verdict("catalogue.parquet", (stale(names),))
 
@@ -284,7 +298,7 @@ def _unreadable(path: str, error: Exception) -> Verdict:
     return Verdict(name, (Problem(failure.code, name, failure.message),))
 
 
-def _missing(item: Item | str, noted: Mapping[tuple[str, str], Mapping[str, Any]]) -> Problem:
+def _missing(item: Item | str, failures: Mapping[tuple[str, str], Mapping[str, Any]]) -> Problem:
     if isinstance(item, str):
         return Problem(
             "MISSING", item, "is in the catalogue, but its archive is missing: convert again"
@@ -292,7 +306,7 @@ def _missing(item: Item | str, noted: Mapping[tuple[str, str], Mapping[str, Any]
     if item.failure is not None:
         text = f"was not converted, so that it has no archive: {item.failure.message}"
         return Problem(item.failure.code, item.origin.source, text)
-    record = noted.get((item.slug, item.key))
+    record = failures.get((item.slug, item.key))
     if record is None:
         text = "was planned, but its archive is missing: convert again"
     else:
@@ -326,7 +340,10 @@ def _of_sources(
         problems = compare(path, opened.source, progress)
         for name, layer in opened.layers.items():
             of_layer = compare(f"{path}/labels/{name}", layer.source, progress)
-            problems += [replace(one, where=f"labels/{name}: {one.where}") for one in of_layer]
+            problems += [
+                replace(problem_of_layer, where=f"labels/{name}: {problem_of_layer.where}")
+                for problem_of_layer in of_layer
+            ]
     except Exception as error:  # of whatever reads the source: the other archives are verified
         failure = failure_of(error, item.origin.source, opener.places)
         return [Problem(failure.code, failure.file, failure.message)]

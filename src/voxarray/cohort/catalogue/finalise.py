@@ -109,12 +109,12 @@ def _written(
     report.write(folder, done, missing, unplanned)
     _describe(folder)
     strangers = tuple(name for name, entry in entries.items() if entry is None)
-    places: Places = {}
+    images_by_name: Places = {}
     twice = [
-        one
+        namesake
         for name, entry in sorted(entries.items())
         if entry is not None and name not in stale
-        for one in namesakes(name, entry, places)
+        for namesake in namesakes(name, entry, images_by_name)
     ]
     return Summary(done, tuple(missing), strangers, unplanned, tuple(twice))
 

@@ -63,22 +63,22 @@ class Member:
                 images[label] = LabelMap(layer, verify_path=False)
         return Subject({SUBJECT_KEY: self.name, **images})
 
-    def _claim(self, places: dict[str, str], name: str, place: str, part: Part) -> None:
+    def _claim(self, paths: dict[str, str], name: str, path: str, part: Part) -> None:
         """Note where the image of a name lies, unless another has the name."""
         if name == SUBJECT_KEY:
             raise StateError(
-                f"{place} is called {name!r}. That name is reserved: subject[{name!r}] is the name "
+                f"{path} is called {name!r}. That name is reserved: subject[{name!r}] is the name "
                 f"of the subject, here {self.name!r}. Convert again with another name for it; if "
                 "it is a label map, remove it (voxarray remove-labels); or choose other images "
                 "with query()",
                 code="RESERVED_NAME",
             )
-        if name in places:
+        if name in paths:
             such = f', such as query("image == {part.image!r}")' if name != part.image else ""
             raise StateError(
-                f"two images of the subject {self.name!r} are called {name!r}, {places[name]} and "
-                f"{place}: choose one with query(){such}, or remove one (a label map with voxarray "
+                f"two images of the subject {self.name!r} are called {name!r}, {paths[name]} and "
+                f"{path}: choose one with query(){such}, or remove one (a label map with voxarray "
                 "remove-labels)",
                 code="NAME_COLLISION",
             )
-        places[name] = place
+        paths[name] = path

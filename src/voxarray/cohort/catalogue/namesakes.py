@@ -60,17 +60,17 @@ class Namesakes:
 
     def remark(self, unplanned: Collection[str]) -> str:
         """The same as a sentence, which knows what archives an earlier run has left."""
-        old = [one for one in (self.first, self.second) if one.archive in unplanned]
+        old = [place for place in (self.first, self.second) if place.archive in unplanned]
         if len(old) != 1:
             return f"subjects/{self.second} {self}"
-        (left,) = old
-        archive = f"subjects/{left.archive}"
+        (extra,) = old
+        archive = f"subjects/{extra.archive}"
         cure = "delete this archive and run voxarray finalise"
-        if left.label is not None:  # the image in it may be wanted
-            cure = f"remove {left.label!r} from it (voxarray remove-labels), or {cure}"
+        if extra.label is not None:  # the image in it may be wanted
+            cure = f"remove {extra.label!r} from it (voxarray remove-labels), or {cure}"
         return (
-            f"the subject {self.subject!r} has {left.name!r} twice, as subjects/{self.first} and "
-            f"as subjects/{self.second}, so that a cohort cannot open it. An earlier run made "
+            f"the subject {self.subject!r} has {extra.name!r} twice, as subjects/{self.first} "
+            f"and as subjects/{self.second}, so that a cohort cannot open it. An earlier run made "
             f"{archive}, and the plan no longer names it: {cure}"
         )
 
@@ -89,24 +89,24 @@ def namesakes(archive: str, entry: Entry, places: Places) -> list[Namesakes]:
     """
     subject, image = entry.facts["subject"], entry.facts["image"]
     pipeline = pipeline_of(entry.facts["facts"])
-    found = []
-    for place in (Place(archive, image), *(Place(archive, image, one) for one in entry.labels)):
+    pairs = []
+    for place in (Place(archive, image), *(Place(archive, image, label) for label in entry.labels)):
         first = places.setdefault((subject, pipeline, place.name), place)
         if first != place:
-            found.append(Namesakes(subject, first, place))
-    return found
+            pairs.append(Namesakes(subject, first, place))
+    return pairs
 
 
-def warn_of_namesakes(found: Sequence[Namesakes], unplanned: Collection[str], cohort: str) -> None:
+def warn_of_namesakes(pairs: Sequence[Namesakes], unplanned: Collection[str], cohort: str) -> None:
     """Warn of subjects that a cohort cannot open.
 
     Args:
-        found: What they have twice.
+        pairs: What they have twice.
         unplanned: File names of archives that the plan no longer names.
         cohort: Path of the cohort.
     """
-    if not found:
+    if not pairs:
         return
-    told = "; ".join(printable(one.remark(unplanned)) for one in found[:_NAMED])
-    more = f"; and {len(found) - _NAMED} more, which voxarray verify names"
-    warn_by_code(CODE, f"{cohort}: {told}{more if len(found) > _NAMED else ''}")
+    remarks = "; ".join(printable(pair.remark(unplanned)) for pair in pairs[:_NAMED])
+    more = f"; and {len(pairs) - _NAMED} more, which voxarray verify names"
+    warn_by_code(CODE, f"{cohort}: {remarks}{more if len(pairs) > _NAMED else ''}")

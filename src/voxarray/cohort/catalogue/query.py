@@ -67,10 +67,10 @@ def matching(table: pd.DataFrame, expression: str) -> pd.Series:
             subject (``LABELS_ELSEWHERE``).
     """
     query = _Query(table, expression)
-    found = query.rows()
-    if not found.any() and _LABELS in query.used:
+    rows = query.rows()
+    if not rows.any() and _LABELS in query.used:
         _warn_of_labels_elsewhere(table, expression)
-    return found
+    return rows
 
 
 class _Query:
@@ -188,18 +188,18 @@ class _Query:
                     f"{column.name} is compared with texts or with numbers, not with both"
                 )
             return column
-        known = column.where(
+        present = column.where(
             [not isinstance(text, str) or text.strip() not in _MISSING for text in column]
         )
-        numbers = pd.to_numeric(known, errors="coerce")
-        invalid = known[known.notna() & numbers.isna()]
+        numbers = pd.to_numeric(present, errors="coerce")
+        invalid = present[present.notna() & numbers.isna()]
         if len(invalid):
             raise self._bad(
                 f"{column.name} holds texts such as {invalid.iloc[0]!r:.50}, which is no number: "
                 "compare it with texts, in quotes"
             )
         # Not as floats, which would make identifiers of more than 15 digits equal.
-        values = [_number(text) if isinstance(text, str) else math.nan for text in known]
+        values = [_number(text) if isinstance(text, str) else math.nan for text in present]
         return pd.Series(values, column.index, dtype=object, name=column.name)
 
     def _inside(self, item: Any, container: Any) -> pd.Series:
@@ -227,7 +227,7 @@ class _Query:
         if isinstance(node, ast.Name):
             return self._column(node)
         if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
-            return [self._literal(one) for one in node.elts]
+            return [self._literal(element) for element in node.elts]
         return self._literal(node)
 
     def _literal(self, node: ast.expr) -> Any:
@@ -304,14 +304,14 @@ def _images_of_subjects(table: pd.DataFrame) -> pd.Series:
 
 def _warn_of_labels_elsewhere(table: pd.DataFrame, expression: str) -> None:
     """Say so if only the place of label maps is why a query finds nothing."""
-    found = _Query(table.assign(**{_LABELS: _images_of_subjects(table)}), expression).rows()
-    if not found.any():
+    matches = _Query(table.assign(**{_LABELS: _images_of_subjects(table)}), expression).rows()
+    if not matches.any():
         return
-    subject = table["subject"][found].iloc[0]
-    own = table[(table["subject"] == subject) & (table["status"] == "done")]
+    subject = table["subject"][matches].iloc[0]
+    rows = table[(table["subject"] == subject) & (table["status"] == "done")]
     stored = [
         (name, image)
-        for image, names in zip(own["image"], own[_LABELS], strict=True)
+        for image, names in zip(rows["image"], rows[_LABELS], strict=True)
         for name in names
     ]
     example = next(
@@ -367,10 +367,10 @@ def _are_numbers(compared: Any) -> bool:
     )
 
 
-def _holds(whole: Any, part: Any) -> bool:
+def _holds(container: Any, part: Any) -> bool:
     """Whether a list has an item, or a text contains another; a missing value contains nothing."""
-    if isinstance(whole, str):
-        return isinstance(part, str) and part in whole
-    if isinstance(whole, Sequence) or hasattr(whole, "tolist"):
-        return part in list(whole)
+    if isinstance(container, str):
+        return isinstance(part, str) and part in container
+    if isinstance(container, Sequence) or hasattr(container, "tolist"):
+        return part in list(container)
     return False

@@ -97,14 +97,14 @@ def left_over(unplanned: Sequence[str]) -> str:
     """
     if not unplanned:
         return ""
-    one = len(unplanned) == 1
-    count = "1 archive is" if one else f"{len(unplanned)} archives are"
-    whose = "its source was" if one else "their sources were"
+    is_single = len(unplanned) == 1
+    count = "1 archive is" if is_single else f"{len(unplanned)} archives are"
+    sources = "its source was" if is_single else "their sources were"
     names = ", ".join(f"subjects/{name}" for name in unplanned[:_NAMED])
     more = f" and {len(unplanned) - _NAMED} more" if len(unplanned) > _NAMED else ""
     return (
-        f"{count} still in the catalogue, though {whose} removed, renamed, left out, or stored in "
-        f"another archive: {names}{more}. Delete the archives that you do not want, and run "
+        f"{count} still in the catalogue, though {sources} removed, renamed, left out, or stored "
+        f"in another archive: {names}{more}. Delete the archives that you do not want, and run "
         "voxarray finalise"
     )
 
@@ -119,12 +119,12 @@ def readable(done: int, missing: Sequence[Missing], unplanned: Sequence[str] = (
         counts = Counter(image.code for image in missing)
         lines += [f"{number:>8}  {code}" for code, number in counts.most_common()]
     # If a subject fails as a whole, each of its images does so; that is told once.
-    for told in dict.fromkeys(map(_paragraph, missing)):
-        lines += ["", told]
+    for paragraph in dict.fromkeys(map(_paragraph, missing)):
+        lines += ["", paragraph]
     return "\n".join(lines) + "\n"
 
 
-def _paragraph(one: Missing) -> str:
-    file = one.failure.file if one.failure else f"{one.subject}/{one.image}"
-    first, *rest = (printable(line) for line in shown(one.message).split("\n"))
-    return "\n    ".join([printable(shown(file)), f"{one.code}: {first}", *rest])
+def _paragraph(missing: Missing) -> str:
+    file = missing.failure.file if missing.failure else f"{missing.subject}/{missing.image}"
+    first, *rest = (printable(line) for line in shown(missing.message).split("\n"))
+    return "\n    ".join([printable(shown(file)), f"{missing.code}: {first}", *rest])

@@ -148,8 +148,8 @@ def _kind(values: Iterable[Any]) -> str:
 
     If a float would round one of them, such as a long identifier, all of them become texts.
     """
-    known = [value for value in values if value is not None]
-    return "float64" if known and all(map(_is_number, known)) else "string"
+    present = [value for value in values if value is not None]
+    return "float64" if present and all(map(_is_number, present)) else "string"
 
 
 def _is_number(value: Any) -> bool:

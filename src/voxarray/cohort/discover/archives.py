@@ -122,7 +122,7 @@ def _at_url(url: str) -> Iterator[CohortLayout | str]:
             yield f"{bucket.url}/{folder if name == MANIFEST else key}"
 
 
-def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[_Found]:
+def _below(folder: str, visited: set[tuple[int, int]]) -> Iterator[_Found]:
     """Cohorts and archives below a folder; each folder is visited once, despite links."""
     try:
         status = os.stat(folder)
@@ -131,15 +131,15 @@ def _below(folder: str, seen: set[tuple[int, int]]) -> Iterator[_Found]:
     except OSError as error:
         yield of_system(error, folder)
         return
-    if (status.st_dev, status.st_ino) in seen:
+    if (status.st_dev, status.st_ino) in visited:
         return
-    seen.add((status.st_dev, status.st_ino))
+    visited.add((status.st_dev, status.st_ino))
     for entry in entries:
         if not is_hidden_staging(entry.name):
-            yield from _entry(os.path.join(folder, entry.name), seen)
+            yield from _entry(os.path.join(folder, entry.name), visited)
 
 
-def _entry(path: str, seen: set[tuple[int, int]]) -> Iterator[_Found]:
+def _entry(path: str, visited: set[tuple[int, int]]) -> Iterator[_Found]:
     try:
         if is_archive(Path(path)):
             yield path
@@ -151,7 +151,7 @@ def _entry(path: str, seen: set[tuple[int, int]]) -> Iterator[_Found]:
     if is_cohort:
         yield CohortLayout.of(path)
     if os.path.isdir(path):
-        yield from _below(path, seen)
+        yield from _below(path, visited)
 
 
 def _is_cohort(path: str) -> bool:

@@ -210,11 +210,15 @@ def with_participants(
     """
     rows = participants(folder, columns)
     unlisted = set[str]()
-    for one in inputs:
-        whose = one.subject.removeprefix(prefix)
-        if rows is not None and whose not in rows:
-            unlisted.add(whose)
-        yield replace(one, kept=rows[whose]) if rows is not None and whose in rows else one
+    for item in inputs:
+        participant = item.subject.removeprefix(prefix)
+        if rows is not None and participant not in rows:
+            unlisted.add(participant)
+        yield (
+            replace(item, kept=rows[participant])
+            if rows is not None and participant in rows
+            else item
+        )
     if rows is not None and unlisted:
         warn_of_unlisted(unlisted, rows, columns)
 

@@ -41,12 +41,12 @@ def closed_to(pattern: str) -> Iterator[str]:
     Args:
         pattern: With ``*``, ``?``, ``[`` or ``**`` in it.
     """
-    seen: set[str] = set()
+    reported: set[str] = set()
     parts = pattern.split(os.sep)
     for count in range(1, len(parts)):
         above, below = os.sep.join(parts[:count]), parts[count]
         needed = os.X_OK | (os.R_OK if glob.has_magic(below) else 0)
         for folder in sorted(matches(f"{above}{os.sep}")):
-            if folder not in seen and not may(folder, needed):
-                seen.add(folder)
+            if folder not in reported and not may(folder, needed):
+                reported.add(folder)
                 yield folder.rstrip(os.sep)

@@ -20,7 +20,7 @@ _DIGITS = 8
 _MAX_OTHERS = 5
 """Images of the same name that the error of an image names."""
 
-_Place = tuple[str, str, str]
+_Key = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class EarlierInputs:
 
     census: Census
     several: bool
-    _seen: set[_Place] = field(default_factory=set)
+    _keys: set[_Key] = field(default_factory=set)
     _folders: dict[str, str] = field(default_factory=dict)
 
     def first(self, inputs: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
@@ -49,21 +49,21 @@ class EarlierInputs:
         locations = {item.location for item in inputs}
         if not self.several and not self.census.linked and len(locations) == len(inputs):
             return list(inputs)  # nearly always: no path has to be resolved
-        places = [self._place(item) for item in inputs]
-        first_numbers: dict[_Place, int] = {}
-        for number, (item, key) in enumerate(zip(inputs, places, strict=True)):
-            if key in self._seen:
+        keys = [self._key(item) for item in inputs]
+        first_numbers: dict[_Key, int] = {}
+        for number, (item, key) in enumerate(zip(inputs, keys, strict=True)):
+            if key in self._keys:
                 continue
             best = first_numbers.setdefault(key, number)
             if strangeness(item.location, key[0]) < strangeness(inputs[best].location, key[0]):
                 first_numbers[key] = number
         numbers = set(first_numbers.values())
-        self._seen |= first_numbers.keys()
+        self._keys |= first_numbers.keys()
         for _ in range(len(inputs) - len(numbers)):
             self.census.drop(AGAIN)
         return [item for number, item in enumerate(inputs) if number in numbers]
 
-    def _place(self, item: DiscoveredInput) -> _Place:
+    def _key(self, item: DiscoveredInput) -> _Key:
         location = item.location
         if not is_url(location):
             # If the input is a folder, such as an archive, a link to it is resolved, too.
@@ -83,8 +83,8 @@ def strangeness(path: str, real: str) -> int:
     If the source itself lies behind a link, this holds for all of its inputs; a further link inside
     the source makes the number larger.
     """
-    names, places = PurePath(path).parts, PurePath(real).parts
-    pairs = zip(reversed(names), reversed(places), strict=False)
+    names, real_names = PurePath(path).parts, PurePath(real).parts
+    pairs = zip(reversed(names), reversed(real_names), strict=False)
     return len(names) - len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 

@@ -30,16 +30,16 @@ def matches(pattern: str) -> set[str]:
     above = [os.sep.join([*parts[:first], ""])]
     if glob.has_magic(above[0]):
         above = sorted(glob.glob(above[0]))
-    found = set[str]()
+    paths = set[str]()
     for folder in _folders(above):
         if rest == [""]:
-            found.add(os.path.join(folder, ""))
+            paths.add(os.path.join(folder, ""))
         elif rest:
-            found |= matches(os.path.join(glob.escape(folder), *rest))
+            paths |= matches(os.path.join(glob.escape(folder), *rest))
         else:
-            found.add(folder)
-            found.update(path for path, entry in _within(folder) if not is_folder(entry))
-    return found - {""}
+            paths.add(folder)
+            paths.update(path for path, entry in _within(folder) if not is_folder(entry))
+    return paths - {""}
 
 
 def _folders(above: Iterable[str]) -> Iterator[str]:
@@ -48,13 +48,13 @@ def _folders(above: Iterable[str]) -> Iterator[str]:
     heapq.heapify(links)
     entered = set[str]()
     while links:
-        _, path, place = heapq.heappop(links)
-        waiting = [(path, place)]
+        _, path, real = heapq.heappop(links)
+        waiting = [(path, real)]
         while waiting:
-            path, place = waiting.pop()
-            if place in entered:
+            path, real = waiting.pop()
+            if real in entered:
                 continue
-            entered.add(place)
+            entered.add(real)
             yield path
             for below, entry in _within(path):
                 if not is_folder(entry):
@@ -62,19 +62,19 @@ def _folders(above: Iterable[str]) -> Iterator[str]:
                 if entry.is_symlink():
                     heapq.heappush(links, _link(below))
                 else:
-                    waiting.append((below, os.path.join(place, entry.name)))
+                    waiting.append((below, os.path.join(real, entry.name)))
 
 
 def _link(path: str) -> tuple[int, str, str]:
-    place = os.path.realpath(path or os.curdir)
-    return strangeness(os.path.abspath(path), place), path, place
+    real = os.path.realpath(path or os.curdir)
+    return strangeness(os.path.abspath(path), real), path, real
 
 
 def _within(folder: str) -> list[tuple[str, os.DirEntry[str]]]:
     """Paths in a folder that are not hidden, with their entries; none if it may not be read."""
     try:
         with os.scandir(folder or os.curdir) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(".")]
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError:
         return []
-    return [(os.path.join(folder, entry.name), entry) for entry in found]
+    return [(os.path.join(folder, entry.name), entry) for entry in visible]

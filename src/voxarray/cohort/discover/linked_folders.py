@@ -108,7 +108,7 @@ class _Search:
             yield from self.tree(link.path, key)
             return
         self._count_again(key)
-        upwards = sum(_contains(one, link.home) for one in self._contents_of(key).targets)
+        upwards = sum(_contains(target, link.home) for target in self._contents_of(key).targets)
         if upwards:
             census.ignore(UPWARDS, upwards)
 
@@ -120,10 +120,10 @@ class _Search:
         )
         heapq.heappush(self.links, link)
 
-    def _key(self, place: str) -> str:
-        if not _contains(self._root, place):
-            return place
-        return place.removeprefix(self._root).lstrip(os.sep)
+    def _key(self, path: str) -> str:
+        if not _contains(self._root, path):
+            return path
+        return path.removeprefix(self._root).lstrip(os.sep)
 
     def _is_known(self, path: str, key: str, *, mark: bool = True) -> bool:
         """Whether a folder was searched by a name like this one."""
@@ -131,10 +131,10 @@ class _Search:
         if key in self._own and not states:
             states.add(self.state_of(_name(os.path.join(self.reader.root, key), self.reader.root)))
         state = self.state_of(_name(path, self.reader.root))
-        known = state in states
+        is_known = state in states
         if mark:
             states.add(state)
-        return known
+        return is_known
 
     def _taken_again(self, path: str, key: str) -> Listing:
         """What is in a folder that is searched by one name more."""
@@ -156,12 +156,12 @@ class _Search:
         if key not in self._contents:
             images, targets, waiting = 0, list[str](), [key]
             while waiting:
-                one = waiting.pop()
-                listing = self._listing_of(one)
+                folder = waiting.pop()
+                listing = self._listing_of(folder)
                 images += len(listing.images)
-                waiting += [_join(one, name) for name in listing.folders]
-                place = os.path.join(self._root, one)
-                targets += [os.path.realpath(os.path.join(place, n)) for n in listing.links]
+                waiting += [_join(folder, name) for name in listing.folders]
+                real = os.path.join(self._root, folder)
+                targets += [os.path.realpath(os.path.join(real, n)) for n in listing.links]
             self._contents[key] = _Contents(images, tuple(targets))
         return self._contents[key]
 
@@ -175,9 +175,9 @@ def _no_state(_: str) -> None:
     """Names choose nothing."""
 
 
-def _contains(folder: str, place: str) -> bool:
+def _contains(folder: str, path: str) -> bool:
     """Whether a place is a folder, or below it; both are real paths."""
-    return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _join(key: str, name: str) -> str:

@@ -89,8 +89,8 @@ class FolderReader:
     def listing(self, folder: str) -> Listing:
         """What is in a folder."""
         try:
-            with os.scandir(folder) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(folder) as scanned:
+                entries = sorted(scanned, key=lambda entry: entry.name)
             holds_dicom = is_dicom_folder(folder)
             results = self._results(folder)
         except OSError:  # it fails as one image, by name, when it is opened
@@ -99,7 +99,7 @@ class FolderReader:
         images = [""] if holds_dicom else []
         folders: list[str] = []
         links: list[str] = []
-        others: list[str] = []
+        remaining: list[str] = []
         for entry in entries:
             if entry.name.startswith("."):
                 staging = is_hidden_staging(entry.name)
@@ -117,8 +117,8 @@ class FolderReader:
                 self.census.take()
                 images.append(entry.name)
             elif not self._is_part(entry.path, holds_dicom):
-                others.append(entry.path)
-        self._explain(folder, others)
+                remaining.append(entry.path)
+        self._explain(folder, remaining)
         return Listing(tuple(images), tuple(folders), tuple(links))
 
     def _is_image(self, path: str, holds_dicom: bool) -> bool:
@@ -150,10 +150,10 @@ class FolderReader:
     def _is_cohort(self, folder: CohortLayout) -> bool:
         return folder.was_made or folder.root == self.destination
 
-    def _explain(self, folder: str, others: list[str]) -> None:
+    def _explain(self, folder: str, paths: list[str]) -> None:
         """Count the files of a folder that are no images: by a rule, or as not understood."""
         unknown = []
-        for path in others:
+        for path in paths:
             if is_beside(path):
                 self.census.ignore(BESIDE)
             elif longest_suffix(path, self._known):

@@ -55,7 +55,7 @@ def locate(
         if _is_told_at_once(source, path):
             for item in found_at(source, choice, options):
                 listed.setdefault(item.source, []).append(item.location)
-    return {name: _one(name, roots, listed) for name in names}
+    return {name: _located(name, roots, listed) for name in names}
 
 
 def _is_told_at_once(source: str, path: str) -> bool:
@@ -72,7 +72,7 @@ def _is_told_at_once(source: str, path: str) -> bool:
     raise MissingFileError(f"there is nothing at {path}: check the path", path=path)
 
 
-def _one(name: str, roots: Sequence[tuple[str, str]], listed: Mapping[str, list[str]]) -> str:
+def _located(name: str, roots: Sequence[tuple[str, str]], listed: Mapping[str, list[str]]) -> str:
     short, separator, digest = name.rpartition("#")
     candidates = list(_candidates(name, roots, listed))
     if separator:

@@ -57,7 +57,7 @@ def found_in(
             raise _unreadable(path, str(not_once(names, name)))
     folder = os.path.dirname(os.path.abspath(path))
     for row in rows:
-        kept = {name: row.get(name) for name in options.keep_metadata if name in names}
+        metadata = {name: row.get(name) for name in options.keep_metadata if name in names}
         cells = [(name, str(row[name])) for name in (*images, *labels) if row.get(name)]
         if not cells and any(row.values()):
             census.ignore("rows of a manifest that name no image")
@@ -72,7 +72,7 @@ def found_in(
                 kind="label" if name in labels or options.labels_only else "intensity",
                 source=source,
                 location=location,
-                kept=kept,
+                kept=metadata,
                 is_relative=is_relative(cell),
             )
 

@@ -63,14 +63,14 @@ def progress_in(patterns: Sequence[str]) -> Callable[[str], Hashable]:
 
     def progress(name: str) -> Hashable:
         """How far the patterns fit a name that ends with ``/``, or is empty."""
-        found = []
+        fits = []
         for number, rules in enumerate(beginnings):
             repeated = patterns[number].count(SUBJECT) > 1  # then its text matters later on
-            for place, rule in enumerate(rules):
+            for position, rule in enumerate(rules):
                 match = rule.fullmatch(name)
                 if match:
-                    found.append((number, place, match.groups() if repeated else ()))
-        return tuple(found)
+                    fits.append((number, position, match.groups() if repeated else ()))
+        return tuple(fits)
 
     return progress
 

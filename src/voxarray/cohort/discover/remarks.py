@@ -19,40 +19,46 @@ _TOLD = 3
 
 
 def warn_of_patterns(
-    found: Sequence[DiscoveredInput], choice: InputSelection, census: Census, sources: Sequence[str]
+    inputs: Sequence[DiscoveredInput],
+    choice: InputSelection,
+    census: Census,
+    sources: Sequence[str],
 ) -> None:
     """Warn of patterns that take no file, and of label maps that belong to no image.
 
     Several patterns of one image are alternatives: it is enough if one of them takes files.
 
     Args:
-        found: The inputs.
+        inputs: The inputs.
         choice: The patterns.
         census: Of the search.
         sources: What was searched.
     """
-    _warn_of_unused(found, choice, census, sources)
-    _warn_of_alone(found)
+    _warn_of_unused(inputs, choice, census, sources)
+    _warn_of_alone(inputs)
 
 
 def _warn_of_unused(
-    found: Sequence[DiscoveredInput], choice: InputSelection, census: Census, sources: Sequence[str]
+    inputs: Sequence[DiscoveredInput],
+    choice: InputSelection,
+    census: Census,
+    sources: Sequence[str],
 ) -> None:
     if not (choice.image_patterns or choice.label_patterns):
         return
     if not census.by_pattern:
+        kinds = (f"{printable(source)} is {_kind(source)}" for source in sources[:_TOLD])
         warn_by_code(
             "PATTERN_UNUSED",
             "the patterns have no effect: they apply only to plain folders of files, and "
-            f"{', '.join(f'{printable(one)} is {_kind(one)}' for one in sources[:_TOLD])}. Give "
-            "the folder instead, or leave the patterns out",
+            f"{', '.join(kinds)}. Give the folder instead, or leave the patterns out",
         )
         return
     for role, patterns in (("image", choice.image_patterns), ("label map", choice.label_patterns)):
         for image in dict.fromkeys(name for name, _ in patterns):
             alternatives = [pattern for pattern in patterns if pattern[0] == image]
             if not any(census.fits[role, *pattern] for pattern in alternatives):
-                warn_by_code("PATTERN_UNUSED", _why_unused(alternatives, role, found, census))
+                warn_by_code("PATTERN_UNUSED", _why_unused(alternatives, role, inputs, census))
 
 
 def _kind(source: str) -> str:
@@ -71,31 +77,31 @@ def _kind(source: str) -> str:
 def _why_unused(
     patterns: Sequence[tuple[str, str]],
     role: str,
-    found: Sequence[DiscoveredInput],
+    inputs: Sequence[DiscoveredInput],
     census: Census,
 ) -> str:
     rules = [compile_pattern(text) for _, text in patterns]
-    taken = next(
-        (item for item in found if any(rule.fullmatch(item.source) for rule in rules)), None
+    match = next(
+        (item for item in inputs if any(rule.fullmatch(item.source) for rule in rules)), None
     )
-    if taken is not None:
+    if match is not None:
         return (
             f"{told(patterns)} takes no file as {role}: another pattern takes "
-            f"{printable(taken.source)}"
-            f" as {taken.image!r}. If a file fits several patterns, label patterns win over image "
+            f"{printable(match.source)}"
+            f" as {match.image!r}. If a file fits several patterns, label patterns win over image "
             "patterns; among patterns of one kind, the last one wins. Make this pattern more "
             "specific, or give it last"
         )
-    example = census.misfit or found[0].source
+    example = census.misfit or inputs[0].source
     return (
         f"no file matches {told(patterns)}, so there is no {role} by that pattern; "
         f"{printable(example)}, for example, does not match"
     )
 
 
-def _warn_of_alone(found: Sequence[DiscoveredInput]) -> None:
-    owners = dict.fromkeys(item.subject for item in found if item.kind == "intensity")
-    orphans = [item for item in found if item.kind == "label" and item.subject not in owners]
+def _warn_of_alone(inputs: Sequence[DiscoveredInput]) -> None:
+    owners = dict.fromkeys(item.subject for item in inputs if item.kind == "intensity")
+    orphans = [item for item in inputs if item.kind == "label" and item.subject not in owners]
     if not owners or not orphans:  # without any image, the user wants label maps only
         return
     example = orphans[0]

@@ -53,7 +53,7 @@ def search(
     find = _Search(destination, choice, options, Census() if census is None else census)
     find.several = len(sources) > 1
     met = EarlierInputs(find.census, find.several)
-    found: list[DiscoveredInput] = []
+    inputs_found: list[DiscoveredInput] = []
     for source in map(as_local, sources):
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
         prefix = prefix_of(source) if find.several else ""
@@ -62,15 +62,15 @@ def search(
         )
         inputs = list(find.in_source(source, prefix if folder else ""))
         # Each line of a table or list is an input, for somebody has written it there.
-        found += inputs if _is_listing(source) else met.first(inputs)
-    find.census.inputs = len(found)
-    find.census.label_maps = sum(one.kind == "label" for one in found)
+        inputs_found += inputs if _is_listing(source) else met.first(inputs)
+    find.census.inputs = len(inputs_found)
+    find.census.label_maps = sum(item.kind == "label" for item in inputs_found)
     find.census.likely_labels = [
-        one.source
-        for one in found
-        if one.kind == "intensity" and _LABEL_NAME.search(os.path.basename(stem(one.source)))
+        item.source
+        for item in inputs_found
+        if item.kind == "intensity" and _LABEL_NAME.search(os.path.basename(stem(item.source)))
     ]
-    return told_apart(marked(found))
+    return told_apart(marked(inputs_found))
 
 
 def is_manifest(source: str) -> bool:
@@ -109,9 +109,9 @@ def _other_image(folder: CohortLayout) -> str | None:
     """An image in the folder of a cohort that is none of its archives."""
     return next(
         (
-            one
-            for one in map(str, images(folder.root))
-            if not one.startswith(folder.subjects + os.sep)
+            path
+            for path in map(str, images(folder.root))
+            if not path.startswith(folder.subjects + os.sep)
         ),
         None,
     )
@@ -239,10 +239,10 @@ class _Search:
             return [_alone(url, manifest_table.name_of(url, ""), self.options)]
         return self._named_below(url, prefix, below)
 
-    def _counted(self, found: Iterable[DiscoveredInput]) -> Iterator[DiscoveredInput]:
-        for one in found:
+    def _counted(self, inputs: Iterable[DiscoveredInput]) -> Iterator[DiscoveredInput]:
+        for item in inputs:
             self.census.take()
-            yield one
+            yield item
 
     def _in_folder(self, path: str, prefix: str) -> Iterable[DiscoveredInput]:
         below = images(
@@ -252,8 +252,12 @@ class _Search:
             alone=not self.several,
             state_of=self._state_in(path),
         )
-        names = [os.path.relpath(one, path).replace(os.sep, "/") for one in below]
-        closed = [n for n, one in zip(names, below, strict=True) if str(one) in self.census.closed]
+        names = [os.path.relpath(path_below, path).replace(os.sep, "/") for path_below in below]
+        closed = [
+            n
+            for n, path_below in zip(names, below, strict=True)
+            if str(path_below) in self.census.closed
+        ]
         # Patterns and rules are about what a folder holds, which nobody can see in these.
         mute = closed_folders.not_ruled_out(path, closed)
         for _ in range(len(closed) - len(mute)):
@@ -287,9 +291,9 @@ class _Search:
 
     def _globbed(self, pattern: str) -> Iterator[DiscoveredInput]:
         root = fixed_part(pattern)
-        found = {*matches(pattern), *closed_folders.closed_to(pattern)}
+        paths = {*matches(pattern), *closed_folders.closed_to(pattern)}
         self.census.linked = True  # perhaps: a glob passes links and does not tell of them
-        for path in sorted(found):
+        for path in sorted(paths):
             for image in images(path, self.census, destination=self.destination, alone=False):
                 location = os.path.abspath(image)
                 name = os.path.relpath(location, root).replace(os.sep, "/")
@@ -299,26 +303,26 @@ class _Search:
         self, folder: str, prefix: str, names: Sequence[str]
     ) -> Iterator[DiscoveredInput]:
         choice, labels_only = self.choice, self.options.labels_only
-        given = [(name, text, "image") for name, text in choice.image_patterns]
-        given += [(name, text, "label map") for name, text in choice.label_patterns]
-        rules = [(name, text, compile_pattern(text), what) for name, text, what in given]
-        named: list[list[DiscoveredInput]] = [[] for _ in rules]
+        patterns = [(name, text, "image") for name, text in choice.image_patterns]
+        patterns += [(name, text, "label map") for name, text in choice.label_patterns]
+        rules = [(name, text, compile_pattern(text), role) for name, text, role in patterns]
+        by_rule: list[list[DiscoveredInput]] = [[] for _ in rules]
         self.census.by_pattern = True
         for name in names:
             # Labels first: "*_seg.nii.gz" is also a "*.nii.gz".
-            for number, (image, text, pattern, what) in reversed([*enumerate(rules)]):
+            for number, (image, text, pattern, role) in reversed([*enumerate(rules)]):
                 match = pattern.fullmatch(name)
                 if match:
-                    is_label = what == "label map"
-                    self.census.fits[what, image, text] += 1
-                    found = DiscoveredInput(
+                    is_label = role == "label map"
+                    self.census.fits[role, image, text] += 1
+                    item = DiscoveredInput(
                         subject=prefix + (subject_of(match) or stem(name)),
                         image=image or (LABEL if is_label else IMAGE),
                         kind="label" if is_label or labels_only else "intensity",
                         source=prefix + name,
                         location=joined(folder, name),
                     )
-                    named[number].append(found)
+                    by_rule[number].append(item)
                     break
             else:
                 if choice.image_patterns:
@@ -327,7 +331,7 @@ class _Search:
                 else:  # only label maps were named: the rest are images
                     yield _alone(joined(folder, name), prefix + name, self.options)
         # In the order of the patterns: a label map goes with the image that was named first.
-        for inputs in named:
+        for inputs in by_rule:
             yield from inputs
 
     def _of_dataset(
@@ -342,9 +346,9 @@ class _Search:
                 self.census.drop(rule)
                 continue
             entities = bids.entities(name)
-            whose = f"sub-{entities['sub']}"
-            if rows is not None and whose not in rows:
-                unlisted.add(whose)
+            participant = f"sub-{entities['sub']}"
+            if rows is not None and participant not in rows:
+                unlisted.add(participant)
             is_label = entities["suffix"] in bids.LABEL_SUFFIXES or self.options.labels_only
             yield DiscoveredInput(
                 subject=prefix + bids.subject_of(entities),
@@ -353,7 +357,7 @@ class _Search:
                 source=prefix + name,
                 location=joined(folder, name),
                 entities=entities,
-                kept=(rows or {}).get(whose, {}),
+                kept=(rows or {}).get(participant, {}),
             )
         if rows is not None and unlisted:
             bids.warn_of_unlisted(unlisted, rows, self.options.keep_metadata)
@@ -389,5 +393,5 @@ def _listed(path: str, options: ArchiveOptions) -> Iterator[DiscoveredInput]:
     folder = os.path.dirname(os.path.abspath(path))
     for line in path_list.entries_of(path):
         location = manifest_table.location_of(line, folder)
-        found = _alone(location, manifest_table.name_of(location, folder), options)
-        yield replace(found, is_relative=manifest_table.is_relative(line))
+        item = _alone(location, manifest_table.name_of(location, folder), options)
+        yield replace(item, is_relative=manifest_table.is_relative(line))

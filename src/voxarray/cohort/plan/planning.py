@@ -34,10 +34,10 @@ _NOWHERE = InputFingerprint(0, 0, "")
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _OpenedInput:
     """An input after a look at its header; without a grid if it could not be opened."""
 
-    found: DiscoveredInput
+    discovered: DiscoveredInput
     origin: Input
     image: str
     header: Header | None = None
@@ -47,7 +47,7 @@ class _Seen:
 
 
 def plan_of(
-    found: Sequence[DiscoveredInput],
+    inputs: Sequence[DiscoveredInput],
     sources: Sequence[str],
     options: ArchiveOptions,
     previous: Plan | None = None,
@@ -58,7 +58,7 @@ def plan_of(
     Inputs whose stamps are those of the previous plan are not opened again.
 
     Args:
-        found: The inputs.
+        inputs: The inputs.
         sources: What the user named: the cohort remembers a digest of it.
         options: Of the cohort.
         previous: The plan that was there.
@@ -71,28 +71,28 @@ def plan_of(
     Warns:
         VoxarrayWarning: If files of one DICOM series lie in several folders (``SERIES_DIVIDED``).
     """
-    origin, *others = _origins(sources)
+    origin, *older_origins = _origins(sources)
     if previous is not None:
-        _require_same(previous, (origin, *others), options)
+        _require_same(previous, (origin, *older_origins), options)
     reusable, digest = _reusable(previous, options), options.digest()
     items: list[Item] = []
     done = 0
     with ThreadPoolExecutor(settings.threads(), "voxarray-plan") as threads:
-        for subject in _subjects(found):
+        for subject in _subjects(inputs):
             # One alone is asked for here: a thread to wait for costs more than the question.
             stamps = list((threads.map if len(subject) > 1 else map)(_stamp, subject))
-            known = reusable.get(_signature(subject, stamps))
-            if known is None or not _are_of_these_cells(known, subject, digest):
-                seen = [
-                    one
+            planned = reusable.get(_signature(subject, stamps))
+            if planned is None or not _are_of_these_cells(planned, subject, digest):
+                headers = [
+                    opened
                     for pair in zip(subject, stamps, strict=True)
-                    for one in _look(*pair, options)
+                    for opened in _look(*pair, options)
                 ]
-                known = list(_items(seen, options, digest))
-            items += known
+                planned = list(_items(headers, options, digest))
+            items += planned
             done += len(subject)
             if looked is not None:
-                looked(done, len(found))
+                looked(done, len(inputs))
     items = sorted(_told_apart(items), key=lambda item: item.slug)
     warn_of_divided(items)
     return Plan(tuple(items), origin, digest, options.zipped)
@@ -103,9 +103,9 @@ def _origins(sources: Sequence[str]) -> tuple[str, str]:
 
     Then, a URL with a ``/`` at its end was another source than the same one without.
     """
-    named = [s if "://" in s else os.path.realpath(os.path.expanduser(s)) for s in sources]
-    plain = [name.rstrip("/") if "://" in name else name for name in named]
-    return text_digest("\0".join(plain)), text_digest("\0".join(named))
+    paths = [s if "://" in s else os.path.realpath(os.path.expanduser(s)) for s in sources]
+    plain = [name.rstrip("/") if "://" in name else name for name in paths]
+    return text_digest("\0".join(plain)), text_digest("\0".join(paths))
 
 
 def _require_same(previous: Plan, origins: Sequence[str], options: ArchiveOptions) -> None:
@@ -129,25 +129,25 @@ def require_same_form(previous: Plan, options: ArchiveOptions) -> None:
         )
 
 
-def _subjects(found: Sequence[DiscoveredInput]) -> list[list[DiscoveredInput]]:
+def _subjects(inputs: Sequence[DiscoveredInput]) -> list[list[DiscoveredInput]]:
     groups: dict[str, list[DiscoveredInput]] = {}
-    for one in found:
-        groups.setdefault(one.subject, []).append(one)
+    for item in inputs:
+        groups.setdefault(item.subject, []).append(item)
     return list(groups.values())
 
 
-def _stamp(one: DiscoveredInput) -> InputFingerprint | Failure:
-    if one.collides_with:
-        return _collision(one.source, one.image, one.subject, one.collides_with)
+def _stamp(item: DiscoveredInput) -> InputFingerprint | Failure:
+    if item.collides_with:
+        return _collision(item.source, item.image, item.subject, item.collides_with)
     try:
-        path_text(one.source)  # cells of a table may hold what no path can
-        return InputFingerprint.of(one.location)
+        path_text(item.source)  # cells of a table may hold what no path can
+        return InputFingerprint.of(item.location)
     except (VoxarrayError, OSError, ValueError) as error:
-        failure = failure_of(error, one.source, {one.location: one.source})
-        if failure.code != MissingFileError.default_code or not one.is_relative:
+        failure = failure_of(error, item.source, {item.location: item.source})
+        if failure.code != MissingFileError.default_code or not item.is_relative:
             return failure
-        told = "relative paths begin at the folder of the table or list that names them"
-        return replace(failure, message=f"{failure.message}; {told}")
+        hint = "relative paths begin at the folder of the table or list that names them"
+        return replace(failure, message=f"{failure.message}; {hint}")
 
 
 Signature = frozenset[tuple[str, str]]
@@ -158,10 +158,10 @@ def _signature(
 ) -> Signature | None:
     """Names and stamps of all inputs of a subject; None if one is not there."""
     rows = []
-    for one, stamp in zip(subject, stamps, strict=True):
+    for item, stamp in zip(subject, stamps, strict=True):
         if isinstance(stamp, Failure):
             return None
-        rows.append((f"{one.subject}\0{one.image}\0{one.kind}\0{one.source}", stamp.digest))
+        rows.append((f"{item.subject}\0{item.image}\0{item.kind}\0{item.source}", stamp.digest))
     return frozenset(rows)
 
 
@@ -176,7 +176,7 @@ def _reusable(previous: Plan | None, options: ArchiveOptions) -> dict[Signature 
     groups: dict[str, list[Item]] = {}
     for item in previous.items:
         groups.setdefault(item.subject, []).append(item)
-    found: dict[Signature | None, list[Item]] = {}
+    reusable: dict[Signature | None, list[Item]] = {}
     for items in groups.values():
         if any(item.failure is not None and not item.failure.permanent for item in items):
             continue
@@ -188,16 +188,16 @@ def _reusable(previous: Plan | None, options: ArchiveOptions) -> dict[Signature 
             for layer in item.layers:
                 row = _row(item, layer.name, "label", layer.origin)
                 rows.add((row, layer.origin.stamp.digest))
-        found[frozenset(rows)] = items
-    return found
+        reusable[frozenset(rows)] = items
+    return reusable
 
 
 def _are_of_these_cells(
     items: Sequence[Item], subject: Sequence[DiscoveredInput], digest: str
 ) -> bool:
     """Whether what a table says of a subject is what it said when these items were planned."""
-    kept = {one.source: one.kept for one in subject}
-    return all(item.key == _key(item, kept.get(item.origin.source, {}), digest) for item in items)
+    cells = {one.source: one.kept for one in subject}
+    return all(item.key == _key(item, cells.get(item.origin.source, {}), digest) for item in items)
 
 
 def _row(item: Item, image: str, kind: str, origin: Input) -> str:
@@ -205,69 +205,73 @@ def _row(item: Item, image: str, kind: str, origin: Input) -> str:
 
 
 def _look(
-    found: DiscoveredInput, stamp: InputFingerprint | Failure, options: ArchiveOptions
-) -> Iterator[_Seen]:
+    discovered: DiscoveredInput, stamp: InputFingerprint | Failure, options: ArchiveOptions
+) -> Iterator[_OpenedInput]:
     """Open the header of an input; a folder of several series is several images."""
     if isinstance(stamp, Failure):
-        yield _Seen(found, Input(found.source, _NOWHERE), found.image, failure=stamp)
+        yield _OpenedInput(
+            discovered, Input(discovered.source, _NOWHERE), discovered.image, failure=stamp
+        )
         return
-    origin = Input(found.source, stamp)
+    origin = Input(discovered.source, stamp)
     try:
-        origin = Input(found.source, stamp, header_digest(found.location))
-        for series, image, source in _series(found):
-            one = origin if series is None else replace(origin, series=series)
+        origin = Input(discovered.source, stamp, header_digest(discovered.location))
+        for series, image, source in _series(discovered):
+            series_origin = origin if series is None else replace(origin, series=series)
             try:
-                opened = source or open_series(found.location, series)
-                yield _seen(found, one, image, opened, options)
+                opened = source or open_series(discovered.location, series)
+                yield _opened(discovered, series_origin, image, opened, options)
             except (VoxarrayError, OSError) as error:
-                yield _failed(found, one, image, error)
+                yield _failed(discovered, series_origin, image, error)
     except Exception as error:  # whatever a parser stumbles over is this file's failure alone
-        yield _failed(found, origin, found.image, error)
+        yield _failed(discovered, origin, discovered.image, error)
 
 
-def _series(found: DiscoveredInput) -> list[tuple[str | None, str, Source | None]]:
+def _series(discovered: DiscoveredInput) -> list[tuple[str | None, str, Source | None]]:
     """The image of an input; or digests and names of the series in a folder of several."""
     try:
-        return [(None, found.image, open_series(found.location, None))]
+        return [(None, discovered.image, open_series(discovered.location, None))]
     except FormatError as error:
         if error.code != "MULTIPLE_SERIES":
             raise
     from voxarray.formats.dicom.read import DicomReader
 
-    series = [one for one in DicomReader().list_series(found.location) if one.images]
-    numbers = [one.number for one in series]
-    named = []
-    for one in series:
-        digest = text_digest(one.uid)
-        clear = one.number is not None and numbers.count(one.number) == 1
-        named.append((digest, f"series-{one.number if clear else digest[:8]}", None))
-    return list(named)
+    series = [entry for entry in DicomReader().list_series(discovered.location) if entry.images]
+    numbers = [entry.number for entry in series]
+    images = []
+    for entry in series:
+        digest = text_digest(entry.uid)
+        clear = entry.number is not None and numbers.count(entry.number) == 1
+        images.append((digest, f"series-{entry.number if clear else digest[:8]}", None))
+    return list(images)
 
 
-def _failed(found: DiscoveredInput, origin: Input, image: str, error: BaseException) -> _Seen:
-    failure = failure_of(error, found.source, {found.location: found.source})
-    return _Seen(found, origin, image, failure=failure)
+def _failed(
+    discovered: DiscoveredInput, origin: Input, image: str, error: BaseException
+) -> _OpenedInput:
+    failure = failure_of(error, discovered.source, {discovered.location: discovered.source})
+    return _OpenedInput(discovered, origin, image, failure=failure)
 
 
-def _seen(
-    found: DiscoveredInput, origin: Input, image: str, source: Source, options: ArchiveOptions
-) -> _Seen:
-    header = header_of(source, options, found.kind)
+def _opened(
+    discovered: DiscoveredInput, origin: Input, image: str, source: Source, options: ArchiveOptions
+) -> _OpenedInput:
+    header = header_of(source, options, discovered.kind)
     facts: dict[str, Any] = {
         key: value
         for key, value in source.metadata.items()
         if isinstance(value, (bool, int, float, str))
     }
     # Names of files and tables of the user win over nothing that the header says.
-    facts = {**found.entities, **facts}
-    facts |= kept_of(found.location, options.keep_metadata)
-    facts |= found.kept
+    facts = {**discovered.entities, **facts}
+    facts |= kept_of(discovered.location, options.keep_metadata)
+    facts |= discovered.kept
     facts = {key: _of_json(value) for key, value in facts.items()}
     if origin.series is not None:
-        facts["_image"] = found.image
+        facts["_image"] = discovered.image
     if source.series_uid:
         facts[SERIES] = text_digest(source.series_uid)
-    return _Seen(found, origin, image, header, source.grid, facts)
+    return _OpenedInput(discovered, origin, image, header, source.grid, facts)
 
 
 def _of_json(fact: Any) -> Any:
@@ -291,56 +295,56 @@ def header_of(source: Source, options: ArchiveOptions, kind: Kind = "intensity")
     )
 
 
-def _items(seen: Sequence[_Seen], options: ArchiveOptions, digest: str) -> Iterator[Item]:
+def _items(opened: Sequence[_OpenedInput], options: ArchiveOptions, digest: str) -> Iterator[Item]:
     """The archives of one subject: label maps go with the image whose voxels they mark."""
-    images = [one for one in seen if one.found.kind == "intensity" or options.labels_only]
-    labels = [one for one in seen if one not in images]
-    layers: dict[int, list[_Seen]] = {}
+    images = [item for item in opened if item.discovered.kind == "intensity" or options.labels_only]
+    labels = [item for item in opened if item not in images]
+    layers: dict[int, list[_OpenedInput]] = {}
     for label in labels:
         home = _home(label, images)
         if home is None:
             images.append(label)
         else:
             layers.setdefault(images.index(home), []).append(label)
-    for number, one in enumerate(images):
-        yield _item(one, layers.get(number, []), digest)
+    for number, item in enumerate(images):
+        yield _item(item, layers.get(number, []), digest)
 
 
-def _home(label: _Seen, images: Iterable[_Seen]) -> _Seen | None:
+def _home(label: _OpenedInput, images: Iterable[_OpenedInput]) -> _OpenedInput | None:
     """The image on whose grid a label map lies and whose entities agree best with its own."""
-    best, most = None, -1
+    best, largest = None, -1
     for image in images:
-        if label.grid is None or image.grid is None or image.found.kind == "label":
+        if label.grid is None or image.grid is None or image.discovered.kind == "label":
             continue
-        shared = bids.agreement(label.found.entities, image.found.entities)
-        if shared is not None and shared > most and image.grid.isclose(label.grid):
-            best, most = image, shared
+        shared = bids.agreement(label.discovered.entities, image.discovered.entities)
+        if shared is not None and shared > largest and image.grid.isclose(label.grid):
+            best, largest = image, shared
     return best
 
 
-def _item(one: _Seen, layers: Sequence[_Seen], digest: str) -> Item:
-    found, header = one.found, one.header
-    kind = found.kind
+def _item(opened: _OpenedInput, layers: Sequence[_OpenedInput], digest: str) -> Item:
+    discovered, header = opened.discovered, opened.header
+    kind = discovered.kind
     if header is not None and layers:
-        more = sum(layer.header.voxel_bytes for layer in layers if layer.header)
+        layer_bytes = sum(layer.header.voxel_bytes for layer in layers if layer.header)
         peaks = [header.peak, *(layer.header.peak for layer in layers if layer.header)]
         inodes = inodes_with_layers(header.inodes, [o.header.inodes for o in layers if o.header])
         header = replace(
-            header, voxel_bytes=header.voxel_bytes + more, peak=max(peaks), inodes=inodes
+            header, voxel_bytes=header.voxel_bytes + layer_bytes, peak=max(peaks), inodes=inodes
         )
     item = Item(
-        slug=slug(found.subject, one.image),
-        subject=found.subject,
-        image=one.image,
+        slug=slug(discovered.subject, opened.image),
+        subject=discovered.subject,
+        image=opened.image,
         kind=kind,
-        origin=one.origin,
+        origin=opened.origin,
         layers=tuple(Layer(layer.image, layer.origin) for layer in layers),
         header=header,
-        facts=dict(one.facts or found.entities),
+        facts=dict(opened.facts or discovered.entities),
         key="",
-        failure=one.failure,
+        failure=opened.failure,
     )
-    return replace(item, key=_key(item, found.kept, digest))
+    return replace(item, key=_key(item, discovered.kept, digest))
 
 
 def _key(item: Item, kept: Mapping[str, Any], digest: str) -> str:
@@ -353,8 +357,8 @@ def _key(item: Item, kept: Mapping[str, Any], digest: str) -> str:
     """
     origins = [item.origin, *(layer.origin for layer in item.layers)]
     inputs = [[o.source, o.stamp.digest, o.header, o.series] for o in origins]
-    told = [dict(kept)] if kept else []
-    return key_of([item.subject, item.image, item.kind, inputs, digest, *told])
+    cells = [dict(kept)] if kept else []
+    return key_of([item.subject, item.image, item.kind, inputs, digest, *cells])
 
 
 def _told_apart(items: Sequence[Item]) -> list[Item]:

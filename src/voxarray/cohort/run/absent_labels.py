@@ -31,27 +31,27 @@ def warn_of_absent_labels(plan: Plan, folder: CohortLayout) -> None:
     entries = manifest_entries.entries_of(folder)
     planned = {item.slug for item in plan.items if item.failure is None}
     homes = _homes(plan)
-    found = []
+    losses = []
     for item in plan.items:
         name = os.path.basename(folder.archive(item.slug, plan.zipped))
         entry = entries.get(name)
         if entry is None or item.failure is not None:
             continue
-        gone = gone_labels(entry, item, folder, zipped=plan.zipped)
-        gone = [
+        missing = gone_labels(entry, item, folder, zipped=plan.zipped)
+        missing = [
             label
-            for label in gone
+            for label in missing
             if slug(item.subject, label) not in planned and not _others(label, item, homes)
         ]
-        if gone:
-            found.append(f"{', '.join(map(repr, gone))} of {name}")
-    if found:
-        more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+        if missing:
+            losses.append(f"{', '.join(map(repr, missing))} of {name}")
+    if losses:
+        more = f" and {len(losses) - _TOLD} more" if len(losses) > _TOLD else ""
         warn_by_code(
             "LABELS_ABSENT",
             "some archives hold label maps that no source has now, and this plan would replace "
             "the archives; convert will refuse, and leave them as they are: "
-            f"{'; '.join(found[:_TOLD])}{more}. Bring the files or the pattern back, remove the "
+            f"{'; '.join(losses[:_TOLD])}{more}. Bring the files or the pattern back, remove the "
             "label maps (voxarray remove-labels), or pass --overwrite to convert, which deletes "
             "them",
         )
@@ -103,12 +103,12 @@ _Homes = dict[str, list[_Home]]
 
 
 def _homes(plan: Plan) -> _Homes:
-    found: _Homes = {}
+    homes: _Homes = {}
     for item in plan.items:
         if item.layers and item.failure is None:
             home = _Home(item.slug, item.key, tuple(layer.name for layer in item.layers))
-            found.setdefault(item.subject, []).append(home)
-    return found
+            homes.setdefault(item.subject, []).append(home)
+    return homes
 
 
 def _others(label: str, item: Item, homes: _Homes) -> list[_Home]:
@@ -125,8 +125,8 @@ def _is_in_another(label: str, item: Item, folder: CohortLayout, *, zipped: bool
         return False
     for home in _others(label, item, homes):
         entry = entry_of(folder.archive(home.slug, zipped))
-        made = None if entry is None else (entry.key, tuple(entry.facts["labels"]))
-        if entry is not None and made == (home.key, home.labels) and label in entry.labels:
+        entry_state = None if entry is None else (entry.key, tuple(entry.facts["labels"]))
+        if entry is not None and entry_state == (home.key, home.labels) and label in entry.labels:
             return True
     return False
 
@@ -154,11 +154,11 @@ def gone_labels(entry: Entry, item: Item, folder: CohortLayout, *, zipped: bool)
     """
     if entry.key == item.key:  # of the same files, under other names
         return []
-    kept = {layer.name for layer in item.layers}
+    planned = {layer.name for layer in item.layers}
     return [
         name
         for name in entry.labels
         if name in entry.facts["labels"]
-        and name not in kept
+        and name not in planned
         and not is_archive_there(folder.archive(slug(item.subject, name), zipped))
     ]

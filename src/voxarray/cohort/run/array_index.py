@@ -42,15 +42,16 @@ def part_of_array(of: int) -> tuple[int, int]:
     if len(set(numbers.values())) > 1:
         raise FormatError(
             "environment variables disagree about which task of an array this is: "
-            f"{_shown(variables)}; write the number of the part instead of auto, such as 1/{of}",
+            f"{_variables_text(variables)}; write the number of the part instead of auto, such as "
+            f"1/{of}",
             code="AMBIGUOUS_ARRAY_INDEX",
         )
     number = next(iter(numbers.values()))
     if not 1 <= number <= of:
         first = {_VARIABLES[name] for name in variables}
         raise FormatError(
-            f"{_shown(variables)} is not the number of one of the {of} tasks: number them from "
-            f"{min(first)} to {min(first) + of - 1}",
+            f"{_variables_text(variables)} is not the number of one of the {of} tasks: number them "
+            f"from {min(first)} to {min(first) + of - 1}",
             code="BAD_ARRAY_INDEX",
         )
     return number, of
@@ -63,5 +64,5 @@ def _is_told(name: str) -> bool:
     return not (name == "LSB_JOBINDEX" and int(text) == 0)
 
 
-def _shown(variables: Mapping[str, str]) -> str:
+def _variables_text(variables: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={text}" for name, text in variables.items())

@@ -135,9 +135,9 @@ def build(
         locations = locate(_names_of(plan), path_texts(sources), choice, options)
     else:
         census = Census()
-        found = discover_inputs(sources, destination, choice, options, census)
-        plan = make_plan(found, sources, destination, options, watcher)
-        locations = {item.source: item.location for item in found}
+        inputs = discover_inputs(sources, destination, choice, options, census)
+        plan = make_plan(inputs, sources, destination, options, watcher)
+        locations = {item.source: item.location for item in inputs}
     result = execute(plan, _file_openers(locations), destination, options, run, watcher)
     return replace(result, census=census)
 
@@ -187,12 +187,12 @@ def discover_inputs(
     for text in texts:
         if cohort := cohort_named([text]):
             raise _refused_cohort(cohort, alone=len(texts) == 1)
-    found = search(texts, CohortLayout.of(destination).root, choice, options, census)
-    if not found:
+    inputs = search(texts, CohortLayout.of(destination).root, choice, options, census)
+    if not inputs:
         raise nothing_found(texts, choice, census)
-    refuse_reserved_images(found)
-    warn_of_patterns(found, choice, census, texts)
-    return found
+    refuse_reserved_images(inputs)
+    warn_of_patterns(inputs, choice, census, texts)
+    return inputs
 
 
 def _refused_cohort(cohort: str, *, alone: bool) -> FormatError:
@@ -208,7 +208,7 @@ def _refused_cohort(cohort: str, *, alone: bool) -> FormatError:
 
 
 def make_plan(
-    found: Sequence[DiscoveredInput],
+    inputs: Sequence[DiscoveredInput],
     sources: Sources,
     destination: str | os.PathLike[str],
     options: ArchiveOptions,
@@ -229,7 +229,7 @@ def make_plan(
     refuse_reserved(options.keep_metadata)
     report = (watcher or ProgressListener()).planned
     previous = previous_plan(folder)
-    plan = plan_of(found, path_texts(sources), options, previous, report)
+    plan = plan_of(inputs, path_texts(sources), options, previous, report)
     if previous is None:  # else `plan_of` has checked that it has the same sources, no pipeline
         refuse_other_pipelines(folder, plan, None)
     warn_of_plan(plan, previous, folder, options)
@@ -284,7 +284,7 @@ def execute(
     if summary is not None:
         note_overtaken(tally, items, to_convert, summary)
     remaining = len(items) - tally.present - tally.converted - tally.failed
-    failures = tuple(one.failure for one in tally.failures)
+    failures = tuple(image.failure for image in tally.failures)
     return CohortResult(
         *(tally.converted, tally.present, tally.failed, remaining, summary, interrupted_by),
         failures=failures,

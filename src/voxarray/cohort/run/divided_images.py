@@ -44,9 +44,9 @@ def parts_of(job: Job, workers: int) -> dict[str, list[range]]:
     """
     smallest = settings.get_bytes("split-from")
     total = sum(item.size for item in job.items)
-    found: dict[str, list[range]] = {}
+    ranges: dict[str, list[range]] = {}
     if not job.divisible:
-        return found
+        return ranges
     for item in job.items:
         if workers < 2 or item.size < smallest or 2 * item.size * workers <= total:
             continue
@@ -54,8 +54,8 @@ def parts_of(job: Job, workers: int) -> dict[str, list[range]]:
             continue  # without parts, the conversion refuses it at once, before it reads a voxel
         parts = _parts(item, job.opener_of(item), job.options, workers)
         if parts:
-            found[item.slug] = parts
-    return found
+            ranges[item.slug] = parts
+    return ranges
 
 
 def _is_refused(item: Item, job: Job) -> bool:

@@ -46,16 +46,16 @@ def refuse_reserved(names: Sequence[str]) -> None:
         )
 
 
-def refuse_reserved_images(found: Sequence[DiscoveredInput]) -> None:
+def refuse_reserved_images(inputs: Sequence[DiscoveredInput]) -> None:
     """Refuse images and label maps of a name under which a subject holds something else.
 
     Raises:
         UnsupportedError: ``RESERVED_NAME``.
     """
-    taken = next((one for one in found if one.image == SUBJECT_KEY), None)
-    if taken is not None:
+    reserved = next((item for item in inputs if item.image == SUBJECT_KEY), None)
+    if reserved is not None:
         raise UnsupportedError(
-            f"{printable(taken.source)} would be called {SUBJECT_KEY!r}. That name is reserved: "
+            f"{printable(reserved.source)} would be called {SUBJECT_KEY!r}. That name is reserved: "
             f"in a cohort, subject[{SUBJECT_KEY!r}] is the name of the subject. Give another name, "
             "in the pattern or the column that names it",
             code="RESERVED_NAME",
@@ -70,13 +70,13 @@ def nothing_found(
         why = misfit((*choice.image_patterns, *choice.label_patterns), census.misfit)
         text = f"nothing to do: in {', '.join(sources)} {why}"
         return MissingFileError(text, code="NOTHING_FOUND")
-    told = ""
+    hint = ""
     if above := next(filter(None, map(cohort_above, sources)), None):
-        told = f"; it is a part of the cohort {above}: give the folder {above}"
-    elif among := [one for one in sources if cohort_named([one]) is not None]:
-        told = f"; {among[0]} is a cohort, which can only be converted alone"
+        hint = f"; it is a part of the cohort {above}: give the folder {above}"
+    elif among := [source for source in sources if cohort_named([source]) is not None]:
+        hint = f"; {among[0]} is a cohort, which can only be converted alone"
     return MissingFileError(
-        f"nothing to do: no image was found in {', '.join(sources)} that voxarray reads{told}\n"
+        f"nothing to do: no image was found in {', '.join(sources)} that voxarray reads{hint}\n"
         f"{census}",
         code="NOTHING_FOUND",
     )

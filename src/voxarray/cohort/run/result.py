@@ -49,10 +49,12 @@ class CohortResult:
         """A table of what became of the images, for notebooks."""
         facts = self._facts
         failures = self.different_failures
-        for one in failures[:_TOLD]:
-            told = f"{one.code}: {one.message}"
+        for failure in failures[:_TOLD]:
+            text = f"{failure.code}: {failure.message}"
             # Of one file several images may have failed.
-            facts[one.file] = f"{facts[one.file]}; {told}" if one.file in facts else told
+            facts[failure.file] = (
+                f"{facts[failure.file]}; {text}" if failure.file in facts else text
+            )
         if len(failures) > _TOLD:
             facts["and"] = f"{len(failures) - _TOLD} more failures"
         return html_table(type(self).__name__, facts)
@@ -73,8 +75,9 @@ class CohortResult:
 
     @property
     def _facts(self) -> dict[str, str]:
+        replaced = f" ({self.replaced_told})" if self.replaced_told else ""
         facts = {
-            "converted": f"{self.converted}{f' ({told})' if (told := self.replaced_told) else ''}",
+            "converted": f"{self.converted}{replaced}",
             "up to date": str(self.present),
             "failed": str(self.failed),
             "remaining": str(self.remaining),
@@ -100,18 +103,20 @@ class CohortResult:
         failures = self.different_failures
         why = f" ({self.interrupted_by})" if self.interrupted_by else ""
         if folder is None:
-            told = "".join(f"\n{one.file}: {one.code}: {one.message}" for one in failures)
+            texts = "".join(
+                f"\n{failure.file}: {failure.code}: {failure.message}" for failure in failures
+            )
             raise VoxarrayError(
                 f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
-                f"written{told}",
+                f"written{texts}",
                 code="SOME_FAILED",
             )
-        told = "; ".join(f"{one.file}: {one.code}" for one in failures[:_TOLD])
+        texts = "; ".join(f"{failure.file}: {failure.code}" for failure in failures[:_TOLD])
         more = f" and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
             f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
-            f"converted, and {report} names the missing ones{': ' if told else ''}{told}{more}",
+            f"converted, and {report} names the missing ones{': ' if texts else ''}{texts}{more}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
         )

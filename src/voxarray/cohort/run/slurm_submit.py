@@ -41,7 +41,7 @@ class Submitted:
     parts: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        what = f" of parts {_shown(self.parts)}" if self.parts else ""
+        what = f" of parts {_listed(self.parts)}" if self.parts else ""
         return (
             f"submitted the job array {self.array}{what}, and after it the job {self.last}, which "
             f"resubmits unfinished parts and makes the catalogue; scancel {self.last} {self.array} "
@@ -89,7 +89,7 @@ def resubmit(
         StateError: If ``sbatch`` refuses (``NOT_SUBMITTED``).
     """
     text = _read(file)
-    jobs, megabytes = (int(number_text) for number_text in _asked(text, file))
+    jobs, megabytes = (int(number_text) for number_text in _requested(text, file))
     remaining = {
         image.slug for image in missing if image.failure is None or not image.failure.permanent
     }
@@ -138,7 +138,7 @@ def _read(file: str) -> str:
         ) from error
 
 
-def _asked(text: str, file: str) -> tuple[str, str]:
+def _requested(text: str, file: str) -> tuple[str, str]:
     """Jobs of the array and MiB of memory that a script of ours asks for."""
     jobs = re.search(r"^#SBATCH --array=1-([1-9]\d*)$", text, re.MULTILINE)
     memory = re.search(r"^#SBATCH --mem=(\d+)M$", text, re.MULTILINE)
@@ -229,6 +229,6 @@ def _without_this_job(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _shown(numbers: Sequence[int], limit: int = 20) -> str:
+def _listed(numbers: Sequence[int], limit: int = 20) -> str:
     listed = ", ".join(map(str, numbers[:limit]))
     return f"{listed} and {len(numbers) - limit} more" if len(numbers) > limit else listed

@@ -175,8 +175,8 @@ def _attempt(
         if confirm is not None:
             confirm()  # now, and again before publishing, since a conversion may take minutes
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
-        made = task.prepared or prepare(opener, item)
-        opened = made.opened
+        prepared = task.prepared or prepare(opener, item)
+        opened = prepared.opened
         sources = [opened.source, *(layer.source for layer in opened.layers.values())]
         # The block cache is cleared of this scan, to have room for the next.
         with dropped_afterwards(sources):
@@ -190,7 +190,7 @@ def _attempt(
                     None if is_url(folder.root) else folder.staging, overwrite=exists
                 ),
                 progress=progress,
-                facts=made.facts,
+                facts=prepared.facts,
                 extremes=True,
                 parts=[part for part in task.parts if isinstance(part, PartialWrite)],
                 confirm=confirm,

@@ -27,7 +27,7 @@ class _Record:
 
     since: float
     keys: frozenset[str]
-    told: float = 0.0
+    heard: float = 0.0
     cpu: list[float] = field(default_factory=list)
 
 
@@ -75,8 +75,8 @@ class WorkerWatch:
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
         return [
             address
-            for address, one in workers.items()
-            if address not in self.stuck and one.get("status") == "running"
+            for address, worker in workers.items()
+            if address not in self.stuck and worker.get("status") == "running"
         ]
 
     def _run(self) -> None:
@@ -98,7 +98,7 @@ class WorkerWatch:
             processing: Keys by address.
         """
         ours = self.ours()
-        for address, told in workers.items():
+        for address, worker in workers.items():
             keys = frozenset(processing.get(address, ())) & ours
             record = self._records.get(address)
             if address in self._progressed:
@@ -110,23 +110,23 @@ class WorkerWatch:
             elif record is None or not record.keys <= keys:
                 self._records[address] = _Record(now, keys)
             else:
-                self._compare(now, address, record, told, keys)
+                self._compare(now, address, record, worker, keys)
         self._look_for_anybody(now, workers, ours)
 
     def _compare(
-        self, now: float, address: str, record: _Record, told: Any, keys: frozenset[str]
+        self, now: float, address: str, record: _Record, worker: Any, keys: frozenset[str]
     ) -> None:
-        metrics = told.get("metrics", {})
+        metrics = worker.get("metrics", {})
         heard = float(metrics.get("time", 0.0))
         # What a worker said before it fell silent says nothing of now.
-        record.cpu.append(float(metrics.get("cpu", 0.0)) if heard != record.told else 0.0)
-        record.told = heard
+        record.cpu.append(float(metrics.get("cpu", 0.0)) if heard != record.heard else 0.0)
+        record.heard = heard
         if now - record.since < self.patience:
             return
         if sum(record.cpu) / len(record.cpu) >= LEAST_CPU:
             self._records[address] = _Record(now, keys, heard)
             return
-        why = f"the worker {address} makes no progress: {_why(told, now - record.since)}"
+        why = f"the worker {address} makes no progress: {_why(worker, now - record.since)}"
         self.stuck[address] = why
         del self._records[address]
         self.give_up(set(keys), why)
@@ -134,7 +134,9 @@ class WorkerWatch:
     def _look_for_anybody(self, now: float, workers: Mapping[str, Any], ours: set[str]) -> None:
         """What waits for a worker waits for ever, if all that there are stand still."""
         able = [
-            a for a, one in workers.items() if a not in self.stuck and _status(one) == "running"
+            a
+            for a, worker in workers.items()
+            if a not in self.stuck and _status(worker) == "running"
         ]
         if able or not ours or not (workers or self.own):
             self._nobody_since = None
@@ -142,27 +144,30 @@ class WorkerWatch:
             self._nobody_since = now
         elif now - self._nobody_since >= self.patience:
             whys = [
-                self.stuck.get(address) or f"the worker {address} is {_status(one)}"
-                for address, one in workers.items()
+                self.stuck.get(address) or f"the worker {address} is {_status(worker)}"
+                for address, worker in workers.items()
             ]
             why = "; ".join(whys[:3]) or "all workers died, and none was started again"
             self.give_up(ours, f"no worker is left that makes progress: {why}")
 
 
-def _status(told: Any) -> str:
-    return str(told.get("status", "unknown"))
+def _status(worker: Any) -> str:
+    return str(worker.get("status", "unknown"))
 
 
-def _why(told: Any, seconds: float) -> str:
+def _why(worker: Any, seconds: float) -> str:
     """What is known of a worker that stands still."""
-    held, limit = int(told.get("metrics", {}).get("memory", 0)), int(told.get("memory_limit") or 0)
-    memory = f"{format_bytes(held)} of its {format_bytes(limit)} of memory are in use"
-    if _status(told) == "paused":
+    used, limit = (
+        int(worker.get("metrics", {}).get("memory", 0)),
+        int(worker.get("memory_limit") or 0),
+    )
+    memory = f"{format_bytes(used)} of its {format_bytes(limit)} of memory are in use"
+    if _status(worker) == "paused":
         return (
             f"dask has paused it for {seconds:.0f} s, {memory}; give workers more memory, or set "
             "a budget"
         )
-    silent = time.time() - float(told.get("last_seen") or time.time())
+    silent = time.time() - float(worker.get("last_seen") or time.time())
     if silent > seconds / 2:
         return f"it sent no message for {silent:.0f} s"
     return f"it used no processor time for {seconds:.0f} s; its disk may not answer"
