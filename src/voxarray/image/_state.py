@@ -256,8 +256,7 @@ class ImageState(SubjectMember, Record):
         self._require_memory(max(needed, self.memory) if self._shares else needed, "load()")
         existing = getattr(backing.base, "tensor", None)
         if self._shares and is_tensor(existing) and backing.is_whole:
-            # As it is: its device, and what NumPy has no type for.
-            tensor = private_tensor(existing)
+            tensor = private_tensor(existing)  # on its device, also in a type that NumPy lacks
         else:
             tensor = self._own_tensor(read_tensor(backing))
         self._warn_of_nans(tensor)
@@ -333,11 +332,9 @@ class ImageState(SubjectMember, Record):
             alone._adopt(compact(self.data, sent=sent))
         elif window is not None and window.base.in_memory and not window.is_whole:
             part = materialise(window, window.dtype).copy(order="K")
-            source = ArraySource(
-                part, window.affine, window.channels, origin=window.original_header
-            )
-            source = replace(source, label_table=window.label_table)
-            alone._window = Window.of(source).recorded(*window.history)
+            copy = ArraySource(part, window.affine, window.channels, origin=window.original_header)
+            copy = replace(copy, label_table=window.label_table)
+            alone._window = Window.of(copy).recorded(*window.history)
             alone._shares = False
         return alone
 
