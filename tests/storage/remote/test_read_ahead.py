@@ -329,7 +329,7 @@ def test_what_is_not_read_yet_takes_a_share_of_the_cache(bucket, tmp_path, ahead
         for index in range(2):
             patches[index]
         settled()
-        assert sum(patches._drawn._foreseen._asked.values()) <= 10_000
+        assert sum(patches._loader._foreseen._asked.values()) <= 10_000
 
 
 def test_nothing_of_what_came_stays_in_memory(server, bucket, kept):
@@ -363,7 +363,7 @@ def test_what_fails_ahead_is_read_by_whoever_needs_it(server, bucket, kept, monk
 def test_what_planning_raises_is_not_lost(bucket, kept, monkeypatch):
     voxels = save(bucket)
     patches = dataset(bucket)
-    reader = patches._drawn.reading.reader(0)
+    reader = patches._loader.reading.reader(0)
     monkeypatch.setattr(type(reader), "fetch", lambda *_: 1 // 0)
     for index in range(6):
         require_right(patches[index], voxels)
@@ -403,7 +403,7 @@ def test_damage_in_the_store_is_found_by_the_read(server, bucket, kept):
     save(bucket)
     patches = dataset(bucket)
     assert patches[0]["t1"]["data"].shape == (1, SIZE, SIZE, SIZE)
-    patches._drawn.reading.reader(0)
+    patches._loader.reading.reader(0)
     tag = fetches.asked
 
     async def damaged(*args):
