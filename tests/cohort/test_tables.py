@@ -154,6 +154,28 @@ def test_a_bad_participants_table_is_refused_only_where_it_is_used(tmp_path, tex
     assert run("convert", tmp_path / "in", tmp_path / "out").exit_code == 0  # nothing is kept of it
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_participants_that_are_not_utf8(tmp_path, encoding):
+    """Letters became question marks, or no column was found."""
+    dataset(tmp_path / "in", "")
+    text = "participant_id\tage\tsite\nsub-01\t30\tZ\xfcrich\nsub-02\t31\tx\n"
+    (tmp_path / "in/participants.tsv").write_bytes(text.encode(encoding))
+    keep = ("--keep-metadata", "site")
+    result = run("convert", tmp_path / "in", tmp_path / "out", *keep)
+    assert result.exit_code == 1
+    assert "BAD_PARTICIPANTS" in result.stderr
+    assert "not text in UTF-8" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_columns_of_participants_may_be_in_any_encoding(tmp_path):
+    dataset(tmp_path / "in", "")
+    text = "participant_id\tage\tsite\nsub-01\t30\tZ\xfcrich\nsub-02\t31\tx\n"
+    (tmp_path / "in/participants.tsv").write_bytes(text.encode("latin-1"))
+    assert run("convert", tmp_path / "in", tmp_path / "out", *KEEP).exit_code == 0
+    assert vx.Cohort(tmp_path / "out").table.age.tolist() == ["30", "31"]
+
+
 def test_the_same_row_twice_and_other_columns(tmp_path):
     text = "participant_id\tage\tx\nsub-01\t30\t1\nsub-01\t30\t2\nsub-02\t31\t3\n"
     dataset(tmp_path / "in", text)

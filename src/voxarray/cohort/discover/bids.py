@@ -11,7 +11,13 @@ from typing import Any
 from pathspec import GitIgnoreSpec
 
 from voxarray.cohort.discover.input import DiscoveredInput, stem
-from voxarray.cohort.discover.text_table import TableError, TextTable, not_once, read_table
+from voxarray.cohort.discover.text_table import (
+    NOT_UTF8,
+    TableError,
+    TextTable,
+    not_once,
+    read_table,
+)
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import FormatError
 from voxarray.storage.small_files import is_file, read_file
@@ -19,6 +25,8 @@ from voxarray.storage.small_files import is_file, read_file
 DESCRIPTION = "dataset_description.json"
 PARTICIPANTS = "participants.tsv"
 _PARTICIPANT = "participant_id"
+_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""How a text in UTF-16 begins, if it is read as names of files are."""
 
 LABEL_SUFFIXES = {"dseg", "mask", "defacemask"}
 """Suffixes of label maps (BIDS derivatives, "Segmentations" and "Masks"; masks of defacing)."""
@@ -165,6 +173,8 @@ def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str
         return None
     text = read_file(path).decode("utf-8-sig", "surrogateescape")
     try:
+        if text.startswith(_UTF16):
+            raise TableError(NOT_UTF8)
         table = read_table(text, "\t")
         present = [name for name in columns if name in table.names]
         if not present:
@@ -186,6 +196,8 @@ def _by_participant(table: TextTable, columns: Sequence[str]) -> dict[str, dict[
     cells_by_participant: dict[str, dict[str, str]] = {}
     for row in table.rows:
         cells = {name: row[name] for name in columns if name in row}
+        if any("\udc80" <= letter <= "\udcff" for cell in cells.values() for letter in cell):
+            raise TableError(NOT_UTF8)
         participant = row.get(_PARTICIPANT, "")
         earlier = cells_by_participant.setdefault(participant, cells)
         if participant and earlier != cells:

@@ -9,14 +9,12 @@ from typing import Any
 
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput, stem
-from voxarray.cohort.discover.text_table import TableError, not_once, read_table
+from voxarray.cohort.discover.text_table import NOT_UTF8, TableError, not_once, read_table
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import FormatError, UnsupportedError
 from voxarray.storage.remote.address import Address, as_local, is_url
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-
-NOT_UTF8 = "it is not text in UTF-8: save it as such"
 
 _IMAGE = ("image", "path", "file", "filename", "scan")
 _LABEL = ("label", "labels", "mask", "seg", "segmentation")

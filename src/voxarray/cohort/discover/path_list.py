@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from voxarray.cohort.discover.manifest_table import NOT_UTF8
+from voxarray.cohort.discover.text_table import NOT_UTF8
 from voxarray.core.errors import FormatError
 
 SUFFIX = ".txt"

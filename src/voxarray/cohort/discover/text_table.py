@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 QUOTES = 'put a cell that holds the delimiter into quotes ("), and write a quote in a cell twice'
 
+NOT_UTF8 = "it is not text in UTF-8: save it as such"
+
 
 class TableError(ValueError):
     """A text is no table, or its rows do not fit its header; the message says in which line."""
