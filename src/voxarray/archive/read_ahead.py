@@ -93,17 +93,20 @@ class ReadAhead:
         return self._coming.get(name)
 
     def claim(
-        self, names: Iterable[str]
-    ) -> tuple[dict[str, Future[None]], dict[str, Coming | ByAnother]]:
+        self, names: Iterable[str], own: dict[str, Future[None]]
+    ) -> dict[str, Coming | ByAnother]:
         """Tell that this thread fetches chunks itself, until it lets them go.
 
         Each read lets go of its own chunks before it waits for those of others, or two could wait
         for each other.
 
+        Args:
+            names: The chunks.
+            own: Takes those of this read, which it has to let go even if it is interrupted here.
+
         Returns:
-            The chunks of this read, to let go; and those that others fetch already.
+            Those that others fetch already.
         """
-        own: dict[str, Future[None]] = {}
         others: dict[str, Coming | ByAnother] = {}
         with self._lock:
             for name in names:
@@ -115,7 +118,7 @@ class ReadAhead:
                     others[name] = ByAnother(self._read_now[name])
                 else:
                     own[name] = self._read_now[name] = Future()
-        return own, others
+        return others
 
     def let_go(self, own: Mapping[str, Future[None]]) -> None:
         """Tell that chunks of this read are in the cache, or will not be."""

@@ -65,16 +65,22 @@ class RemoteRead:
         all_requests = self._requests(jobs, cache)
 
         own: dict[str, Future[None]] = {}
+        arrivals = None
 
         def work_on(answers_left: Iterable[Answer]) -> None:
-            work(self._chunks(answers_left, cache, own))
+            try:
+                work(self._chunks(answers_left, cache, own))
+            except BaseException:
+                # At once: other threads of this read may wait for those of the pool that wait for
+                # these chunks.
+                ahead.let_go(own)
+                raise
 
-        if cache is not None and any(not one.is_here for one in all_requests):
-            ahead.misses += 1  # a lost update between threads costs nothing
-            own, all_requests = claimed(all_requests, cache.largest)
-        remote_requests = [request for request in all_requests if request.is_remote]
-        arrivals = None
         try:
+            if cache is not None and any(not one.is_here for one in all_requests):
+                ahead.misses += 1  # a lost update between threads costs nothing
+                all_requests = claimed(all_requests, cache.largest, own)
+            remote_requests = [request for request in all_requests if request.is_remote]
             if remote_requests:
                 arrivals = self.store.arrivals([request.part for request in remote_requests])
             # Without arrivals, this transport reads in one thread per request.

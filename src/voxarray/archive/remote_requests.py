@@ -67,9 +67,9 @@ def chunk_name(group: str, offset: int, length: int) -> str:
 
 
 def claimed(
-    all_requests: Sequence[Request], largest: int
-) -> tuple[dict[str, Future[None]], list[Request]]:
-    """The chunks that this read fetches, and its requests.
+    all_requests: Sequence[Request], largest: int, own: dict[str, Future[None]]
+) -> list[Request]:
+    """Claim the chunks that this read fetches; returns its requests.
 
     Chunks for which another thread has asked meanwhile are waited for.
 
@@ -77,6 +77,7 @@ def claimed(
         all_requests: What was found to be needed.
         largest: Bytes of the largest chunk that the cache takes: one that is larger cannot be had
             from another thread.
+        own: Takes the chunks that are claimed, see `ReadAhead.claim`.
     """
     names = [
         one.name(extent)
@@ -85,9 +86,9 @@ def claimed(
         for extent in one.extents
         if extent.length <= largest
     ]
-    own, others = read_ahead().claim(names)
+    others = read_ahead().claim(names, own)
     if not others:
-        return own, list(all_requests)
+        return list(all_requests)
     found: list[Request] = []
     for request in all_requests:
         if not request.is_remote:
@@ -101,7 +102,7 @@ def claimed(
             else:
                 found.append(replace(request, extents=[extent], coming=coming))
         found += [replace(request, extents=extents) for extents in requests.joined(rest)]
-    return own, found
+    return found
 
 
 def place(shard: ShardHandle, job: Job) -> tuple[int, int]:

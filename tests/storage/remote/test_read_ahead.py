@@ -20,7 +20,7 @@ import pytest
 import torch
 
 import voxarray as vx
-from voxarray.archive import read_ahead
+from voxarray.archive import read_ahead, remote_store
 from voxarray.core import memory, thread_pools
 from voxarray.core.errors import ChecksumError, SourceChangedError
 from voxarray.patches import foreseen
@@ -546,15 +546,69 @@ def test_the_end_of_the_process_waits_for_nothing(server, bucket, kept, tmp_path
 
 def test_a_chunk_that_an_index_has_twice_is_not_waited_for():
     one = read_ahead.ReadAhead()
-    own, others = one.claim(["a", "a", "b"])
-    assert (list(own), others) == (["a", "b"], {})
-    _, others = one.claim(["b"])
+    own, new = {}, {}
+    assert one.claim(["a", "a", "b"], own) == {}
+    assert list(own) == ["a", "b"]
+    others = one.claim(["b"], {})
     assert not others["b"].done.done()
     one.let_go({"b": own["b"]})
     assert others["b"].chunk(0, 1) is None
-    new, _ = one.claim(["b"])
+    one.claim(["b"], new)
     one.let_go(own)  # all of them at the end of the read, but not what another has claimed since
     assert one.is_under_way("b")
     assert not one.is_under_way("a")
     one.let_go(new)
     assert not one.is_under_way("b")
+
+
+def test_a_read_that_fails_keeps_no_other_read_waiting(server, bucket, kept, monkeypatch):
+    save(bucket)
+    scans = [vx.ScalarImage(f"{bucket.url}/a.ome.zarr") for _ in range(3)]
+    waiting, all_wait = Counter(), threading.Event()
+    ask, wait_for = remote_store.RemoteTree.arrivals, read_ahead.ByAnother.chunk
+
+    def ask_late(store, parts):  # the first read asks when both threads of the pool wait for it
+        all_wait.wait(20)
+        server.objects.pop(f"{bucket.name}/a.ome.zarr/scale0/image/c/0/0/0/0", None)
+        return ask(store, parts)
+
+    def counted(one, *args):
+        waiting[threading.get_ident()] += 1
+        if len(waiting) == 4:
+            all_wait.set()
+        return wait_for(one, *args)
+
+    monkeypatch.setattr(remote_store.RemoteTree, "arrivals", ask_late)
+    monkeypatch.setattr(read_ahead.ByAnother, "chunk", counted)
+    raised = []
+
+    def read(scan):
+        with pytest.raises(SourceChangedError):
+            scan.numpy()
+        raised.append(scan)
+
+    threads = [threading.Thread(target=read, args=(scan,), daemon=True) for scan in scans]
+    with dask.config.set({"voxarray.threads": 2}):
+        for thread in threads:
+            thread.start()
+            time.sleep(0.3)
+        for thread in threads:
+            thread.join(10)
+    assert all_wait.is_set()
+    assert len(raised) == 3
+
+
+def test_a_read_that_is_interrupted_while_it_claims_keeps_nothing(bucket, kept, monkeypatch):
+    voxels = save(bucket)
+    scan, claim = vx.ScalarImage(f"{bucket.url}/a.ome.zarr"), read_ahead.ReadAhead.claim
+
+    def interrupted(*args):
+        claim(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(read_ahead.ReadAhead, "claim", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            scan.numpy()
+    assert not read_ahead.read_ahead()._read_now
+    np.testing.assert_array_equal(scan.numpy(), voxels)
