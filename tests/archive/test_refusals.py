@@ -323,7 +323,8 @@ def test_an_extra_file_is_reported(path):
 
 
 def test_a_label_map_that_is_not_there(path):
-    with pytest.raises(MissingFileError, match="no image 'labels/brain'"):
+    told = r"no image 'labels/brain'.*add it again \(voxarray add-labels\).*--overwrite"
+    with pytest.raises(MissingFileError, match=told):
         open_archive(path / "labels/brain")
 
 

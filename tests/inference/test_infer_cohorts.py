@@ -224,9 +224,11 @@ def test_layers_of_one_cohort_are_evaluated_by_their_names(cohort, net):
     vx.infer(net, cohort, layer="found", patch_size=8, progress=False)
     vx.infer(net, cohort, layer="truth", patch_size=8, overlap=0, progress=False)
     both = vx.Cohort(cohort.path)
-    with pytest.raises(vx.StateError, match=r"label maps \['found', 'truth'.*choose one by layer="):
+    told = r"label maps \['found', 'truth'.*choose one by layer= \(--layer\)"
+    with pytest.raises(vx.StateError, match=told):
         vx.evaluate(both, both)
-    with pytest.raises(vx.StateError, match="expected 'nobody'; choose one by reference_layer="):
+    told = r"expected 'nobody'; choose one by reference_layer= \(--reference-layer\)"
+    with pytest.raises(vx.StateError, match=told):
         vx.evaluate(both, both, layer="found", reference_layer="nobody")
     table = vx.evaluate(both, both, layer="found", reference_layer="truth")
     first = both[0]

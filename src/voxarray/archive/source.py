@@ -269,7 +269,8 @@ def _open(
     if prefix and f"{prefix}zarr.json" not in manifest.files:
         raise MissingFileError(
             f"there is no image {location.key!r} in {store.path}, whose label maps are "
-            f"{label_names(store.path)}",
+            f"{label_names(store.path)}: check the name; if it was removed, add it again (voxarray "
+            "add-labels), or convert the source again with --overwrite (overwrite=True)",
             path=path,
         )
     return _open_level(store, opened, prefix, 0)

@@ -197,7 +197,8 @@ def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> 
         expected = f"{layer!r}" if layer is not None else "one, or one that is named label"
         raise StateError(
             f"the subject {name} has the label maps {sorted(label_maps)}: expected {expected}; "
-            f"choose one by {keyword}=, or leave the subject out by cohort.query(...) (--query)",
+            f"choose one by {keyword}= (--{keyword.replace('_', '-')}), or leave the subject out "
+            "by cohort.query(...) (--query)",
             code="NO_LABELS",
         )
     return label_maps[chosen]
