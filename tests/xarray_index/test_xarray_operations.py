@@ -53,6 +53,15 @@ COARSER = {
     "lazy": lambda a: a.chunk(x=2).coarsen(x=2).mean(),
     "transposed": lambda a: a.transpose("z", "c", "x", "y").coarsen(x=2).mean(),
     "finer": lambda a: a.interp(z=np.linspace(float(a.z[1]), float(a.z[4]), 7)),
+    "finer, of one plane": lambda a: a.isel(x=[2]).interp(
+        z=np.linspace(float(a.z[1]), float(a.z[4]), 7)
+    ),
+    "finer, of a plane that an integer took": lambda a: a.isel(y=2).interp(
+        z=np.linspace(float(a.z[1]), float(a.z[4]), 7)
+    ),
+    "finer, of one row": lambda a: a.isel(x=[2], y=[3]).interp(
+        z=np.linspace(float(a.z[1]), float(a.z[4]), 7)
+    ),
     "finer, reversed": lambda a: a.interp(z=np.linspace(float(a.z[4]), float(a.z[1]), 7)),
 }
 
