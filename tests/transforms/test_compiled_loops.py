@@ -209,6 +209,16 @@ def test_numba_is_loaded_only_for_much_work_and_where_it_is_allowed(is_allowed):
     assert (done.returncode == 0) is is_allowed, done.stderr
 
 
+@pytest.mark.parametrize(("budget", "is_loaded"), [("1 GiB", True), ("1023 MiB", False)])
+def test_numba_is_not_loaded_on_a_small_budget_which_does_not_count_it(budget, is_loaded):
+    environment = {**os.environ, "DASK_VOXARRAY__MEMORY_BUDGET": budget}
+    script = SCRIPT.replace('assert "numba" in sys.modules', 'print("numba" in sys.modules)')
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(is_loaded)]
+
+
 @pytest.mark.parametrize("stored", INTEGERS)
 @pytest.mark.parametrize("base", [np.float16, np.float32, np.float64])
 def test_numbers_beyond_an_integer_type_are_clipped(base, stored):

@@ -27,18 +27,15 @@ from numpy.typing import NDArray
 
 from voxarray.archive.blosc_frame import library
 from voxarray.archive.shard import ShardHandle, ShardIndex
-from voxarray.core import memory, settings
+from voxarray.core import settings
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.compiling import may_compile
+from voxarray.core.compiling import has_room, may_compile
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import FileBlob
 
 _WORTHWHILE = 1 << 15
 """Chunks that a process reads by boxes before it loads numba, whose cost is earned back by then."""
-
-_ROOMY = 1 << 30
-"""Smallest memory budget with which numba is loaded: no operation counts numba's own memory."""
 
 _OVERHEAD = 1024
 """Bytes that an encoded chunk may have more than its voxels; larger ones are read without loops."""
@@ -79,7 +76,7 @@ def loops(chunks: int) -> Loops | None:
     if _tried.cache_info().currsize:
         return _tried()
     # What is read while another thread compiles, for seconds, is read without.
-    if memory.budget() < _ROOMY or not _lock.acquire(blocking=False):
+    if not has_room() or not _lock.acquire(blocking=False):
         return None
     try:
         return _tried()

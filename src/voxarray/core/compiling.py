@@ -1,6 +1,7 @@
-"""Whether this process may compile: one that was forked while another thread compiled may not.
+"""Whether this process may compile, and whether it has the memory for it.
 
-What numba had locked then stays locked in the child, and whoever compiles there waits for ever.
+One that was forked while another thread compiled may not: what numba had locked then stays locked
+in the child, and whoever compiles there waits for ever.
 """
 
 from __future__ import annotations
@@ -8,12 +9,22 @@ from __future__ import annotations
 import os
 import sys
 
+from voxarray.core import memory
+
+_ROOMY = 1 << 30
+"""Smallest memory budget with which numba is loaded: no operation counts numba's own memory."""
+
 _is_locked = False
 
 
 def may_compile() -> bool:
     """Whether compiled loops may be asked for in this process."""
     return not _is_locked
+
+
+def has_room() -> bool:
+    """Whether the memory budget leaves room for numba, which takes 110 MiB."""
+    return memory.budget() >= _ROOMY
 
 
 def _look() -> None:

@@ -1,8 +1,8 @@
 """Interpolation by compiled loops: where numba is installed, and where that pays in this process.
 
 Importing numba and loading what it has compiled takes about half a second and 110 MiB, compiling
-anew some seconds. A process that computes little does without. Compiled or not, the results are
-the same bits: when loops are compiled changes nothing but time.
+anew some seconds. A process that computes little, or has a small memory budget, does without.
+Compiled or not, the results are the same bits: when loops are compiled changes nothing but time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import settings
-from voxarray.core.compiling import may_compile
+from voxarray.core.compiling import has_room, may_compile
 from voxarray.ops.kernels import SNAP, Kernel, Linear, Nearest
 from voxarray.ops.linear_tiles import taps_of
 from voxarray.ops.samples import NUDGE, limits, working_dtype
@@ -153,7 +153,7 @@ def _compiled_loops(voxels: int) -> ModuleType | None:
             return None
         with _lock:
             _interpolated += voxels
-        if _interpolated < _WORTHWHILE or not settings.get("compiled-loops"):
+        if _interpolated < _WORTHWHILE or not settings.get("compiled-loops") or not has_room():
             return None
     if not may_compile():
         return None

@@ -114,7 +114,7 @@ def _placed(obj: Any, result: Any, steps: Mapping[str, float]) -> Any:
     """
     if not all(_is_even(result.coords[dim].values, step) for dim, step in steps.items()):
         return result
-    # xarray may have left our index on the other axes, and refuses new coordinates for some of them.
+    # xarray may have left our index on other axes, and refuses new coordinates for some of them.
     result = result.drop_indexes(_owned(result)).assign_coords(
         {
             dim: result.coords[dim].variable._replace(
