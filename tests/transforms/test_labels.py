@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import tracemalloc
 
 import hypothesis.strategies as st
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from scipy.ndimage import gaussian_filter, label
 
 import voxarray as vx
+from voxarray.geometry.selection import Selection
 from voxarray.ops import connected_components
 from voxarray.ops.connected_components import LargestComponent, largest_component
 from voxarray.source.array import ArraySource
@@ -123,6 +125,42 @@ def test_components_across_blocks(seed, shape, density, block):
     whole = found.read(vx.LabelMap(tensor=voxels).source.selection)
     assert np.array_equal(whole[0].transpose(2, 1, 0), expected)
     assert image.shape == voxels.shape
+
+
+@pytest.mark.parametrize(("shape", "density"), [((128, 128, 128), 0.2), ((2048, 2048, 1), 1.0)])
+def test_components_that_lie_within_a_block_are_not_held(shape, density):
+    voxels = np.random.default_rng(0).random((1, *shape), np.float32) < density
+    source = ArraySource(voxels, np.eye(4))
+    largest_component(source)
+    tracemalloc.start()
+    try:
+        largest_component(source)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 << 20
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("channels", [range(1), range(3)])
+def test_one_hot_takes_no_more_memory_than_it_says(dtype, channels):
+    labels = vx.OneHot(3)(vx.LabelMap(tensor=np.ones((1, 80, 80, 80), dtype)))
+    operation = labels.source.base
+    selection = Selection((channels, range(80), range(80), range(80)))
+    parts = [operation.base.read(part) for part in operation.needs(selection)]
+    tracemalloc.start()
+    try:
+        operation.compute(selection, parts)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak + parts[0].nbytes <= operation.cost(selection) + (1 << 16)
+
+
+def test_labels_that_the_type_would_round_are_no_class():
+    voxels = np.full((1, 2, 2, 2), 2048, np.float16)  # it holds no 2049
+    ones = vx.OneHot(2050)(vx.LabelMap(tensor=voxels))[2046:, :, :, :].numpy()
+    assert [int(channel.sum()) for channel in ones] == [0, 0, 8, 0]
 
 
 def test_each_block_is_labelled_once(monkeypatch):

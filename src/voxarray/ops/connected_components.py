@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,18 +100,22 @@ def largest_component(source: Source, block: int = BLOCK) -> Components:
         ranges = [r[part] for r, part in zip(volume, slices, strict=True)]
         voxels = source.read(Selection((range(1), ranges[0], ranges[1], ranges[2])))[0]
         components, number = _labelled(voxels)
+        near = [(axis, np.moveaxis(components, axis, 0)[0]) for axis in range(3) if index[axis]]
+        far = [
+            (axis, np.moveaxis(components, axis, 0)[-1])
+            for axis in range(3)
+            if ranges[axis].stop < source.shape[axis + 1]
+        ]
+        shared = _members([face for _, face in near + far])
         numbered = forest.add(
-            index, _sizes(components, number), _firsts(components, ranges, source)
+            index, _sizes(components, number), _firsts(components, ranges, source), shared
         )
-        for axis in range(3):
-            near, far = [slice(None)] * 3, [slice(None)] * 3
-            near[axis], far[axis] = 0, -1  # type: ignore[call-overload]
-            neighbour = borders.pop((axis, index), None)
-            if neighbour is not None:
-                forest.join(neighbour, numbered[components[tuple(near)]])
+        for axis, face in near:
+            forest.join(borders.pop((axis, index)), numbered[face])
+        for axis, face in far:
             after = list(index)
             after[axis] += 1
-            borders[axis, (after[0], after[1], after[2])] = numbered[components[tuple(far)]]
+            borders[axis, (after[0], after[1], after[2])] = numbered[face]
     return forest.largest()
 
 
@@ -136,6 +141,12 @@ def _labelled(voxels: NDArray) -> tuple[NDArray[np.int32], int]:
     return components, int(number)
 
 
+def _members(faces: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """Components on any of several faces, ascending."""
+    found = np.unique(np.concatenate([np.zeros(1, np.int32), *(face.ravel() for face in faces)]))
+    return found[1:]
+
+
 def _sizes(components: NDArray[np.int32], number: int) -> NDArray[np.int64]:
     return np.bincount(components.ravel(), minlength=number + 1)[1:]
 
@@ -153,25 +164,55 @@ def _firsts(
     return ((z + ranges[2].start) * height + y + ranges[1].start) * width + x + ranges[0].start
 
 
+def _numbers() -> array[int]:
+    return array("q", [0])
+
+
 @dataclass(slots=True)
 class _Forest:
-    """Components of all blocks, numbered through from 1, and which of them are one."""
+    """Components that may go on in another block, numbered through from 1, and which are one.
 
-    parents: list[int] = field(default_factory=lambda: [0])
-    sizes: list[int] = field(default_factory=lambda: [0])
-    firsts: list[int] = field(default_factory=lambda: [0])
-    blocks: list[tuple[Index, int]] = field(default_factory=list)
+    Noise has millions of components, most of which lie within a block: of these only the largest
+    is remembered.
+    """
+
+    parents: array[int] = field(default_factory=_numbers)
+    sizes: array[int] = field(default_factory=_numbers)
+    firsts: array[int] = field(default_factory=_numbers)
+    blocks: list[tuple[Index, int, NDArray[np.int32]]] = field(default_factory=list)
+    inner: tuple[int, int, Index, int] | None = None
+    """Size, first voxel (negative), block and number of the largest that lies within a block."""
 
     def add(
-        self, index: Index, sizes: NDArray[np.int64], firsts: NDArray[np.int64]
+        self,
+        index: Index,
+        sizes: NDArray[np.int64],
+        firsts: NDArray[np.int64],
+        shared: NDArray[np.int32],
     ) -> NDArray[np.int64]:
-        """Number the components of a block; returns the numbers by those in the block."""
+        """Number the components of a block; returns the numbers by those in the block.
+
+        Args:
+            index: Of the block.
+            sizes: (n,) voxels of each component.
+            firsts: (n,) place on disk of the first voxel of each.
+            shared: Components that touch another block; the others get the number 0.
+        """
         start = len(self.parents)
-        self.blocks.append((index, start))
-        self.parents.extend(range(start, start + len(sizes)))
-        self.sizes.extend(sizes.tolist())
-        self.firsts.extend(firsts.tolist())
-        return np.concatenate([[0], np.arange(start, start + len(sizes))])
+        numbered = np.zeros(len(sizes) + 1, np.int64)
+        numbered[shared] = np.arange(start, start + len(shared))
+        if len(shared):
+            self.blocks.append((index, start, shared))
+            self.parents.extend(range(start, start + len(shared)))
+            self.sizes.extend(sizes[shared - 1].tolist())
+            self.firsts.extend(firsts[shared - 1].tolist())
+        within = np.flatnonzero(numbered[1:] == 0)
+        if len(within):
+            largest = within[sizes[within] == sizes[within].max()]
+            chosen = int(largest[firsts[largest].argmin()])
+            found = int(sizes[chosen]), -int(firsts[chosen]), index, chosen + 1
+            self.inner = found if self.inner is None else max(self.inner, found)
+        return numbered
 
     def join(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
         """Make one of components that touch, on two faces that lie on one another."""
@@ -181,14 +222,17 @@ class _Forest:
             self._union(self._root(a), self._root(b))
 
     def largest(self) -> Components:
-        roots = [n for n in range(1, len(self.parents)) if self.parents[n] == n]
-        if not roots:
-            return ()
-        chosen = max(roots, key=lambda n: (self.sizes[n], -self.firsts[n]))
+        roots = (n for n in range(1, len(self.parents)) if self.parents[n] == n)
+        chosen = max(roots, key=lambda n: (self.sizes[n], -self.firsts[n]), default=0)
+        if self.inner is not None:
+            size, first, block, component = self.inner
+            if not chosen or (size, first) > (self.sizes[chosen], -self.firsts[chosen]):
+                return ((block, (component,)),)
         result = []
-        stops = [start for _, start in self.blocks[1:]] + [len(self.parents)]
-        for (index, start), stop in zip(self.blocks, stops, strict=True):
-            numbers = tuple(n - start + 1 for n in range(start, stop) if self._root(n) == chosen)
+        for index, start, shared in self.blocks:
+            numbers = tuple(
+                n for at, n in enumerate(shared.tolist()) if self._root(start + at) == chosen
+            )
             if numbers:
                 result.append((index, numbers))
         return tuple(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.held_values import holds
 from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.ops.operation import Operation
@@ -79,6 +81,11 @@ class OneHot(Operation):
     def needs(self, selection: Selection) -> tuple[Selection | None, ...]:
         return (Selection((range(1), *selection.spatial)),)
 
+    def cost(self, selection: Selection) -> int:
+        # Which voxels have a label; of floats also what they are if rounded.
+        beside = 1 + (self.base.dtype.itemsize if self.base.dtype.kind == "f" else 0)
+        return super().cost(selection) + math.prod(selection.shape[1:]) * beside
+
     def compute(self, selection: Selection, parts: Sequence[Any]) -> NDArray:
         labels = parts[0][0]
         low, high = labels.min(), labels.max()
@@ -88,15 +95,13 @@ class OneHot(Operation):
                 f"labels 0 to {self.classes - 1}: give a larger num_classes, or remap the labels",
                 code="LABEL_WITHOUT_CLASS",
             )
-        result = selection.empty(self.dtype)
-        integers = labels.astype(np.int64)
-        if labels.dtype.kind == "f" and not np.array_equal(integers, labels):
-            fraction = float(labels[integers != labels].flat[0])
+        if labels.dtype.kind == "f" and (fractional := np.rint(labels) != labels).any():
             raise UnsupportedError(
-                f"there is a label {fraction}, and classes are whole numbers: round the label map, "
-                "or resample it with the interpolation of labels",
+                f"there is a label {float(labels[fractional].flat[0])}, and classes are whole "
+                "numbers: round the label map, or resample it with the interpolation of labels",
                 code="LABEL_WITHOUT_CLASS",
             )
+        result = selection.empty(self.dtype)
         for channel, label in zip(result, selection.ranges[0], strict=True):
-            channel[...] = integers == label
+            channel[...] = labels == label if holds(labels.dtype, label) else 0
         return result

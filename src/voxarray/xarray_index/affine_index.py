@@ -350,6 +350,11 @@ def without_index(obj: XarrayObject) -> XarrayObject:
     return bare
 
 
+def released(obj: XarrayObject) -> XarrayObject:
+    """The same object where no affine index owns any of x, y and z, so that they can change."""
+    return obj.drop_indexes([d for d in DIMS if isinstance(obj.xindexes.get(d), AffineIndex)])
+
+
 def has_index(obj: xr.DataArray | xr.Dataset) -> bool:
     """Whether an affine index owns any coordinate."""
     return any(isinstance(obj.xindexes.get(dim), AffineIndex) for dim in DIMS)

@@ -20,7 +20,7 @@ from voxarray.core.errors import GridError
 from voxarray.geometry.coordinates import WORLD_KEY, WORLD_NAME, world_attrs
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE
 from voxarray.geometry.lattice import DIMS
-from voxarray.xarray_index.affine_index import AffineIndex, index_of, with_index
+from voxarray.xarray_index.affine_index import index_of, released, with_index
 
 _MARK = "__voxarray_positions__"
 
@@ -115,7 +115,7 @@ def _placed(obj: Any, result: Any, steps: Mapping[str, float]) -> Any:
     if not all(_is_even(result.coords[dim].values, step) for dim, step in steps.items()):
         return result
     # xarray may have left our index on other axes, and refuses new coordinates for some of them.
-    result = result.drop_indexes(_owned(result)).assign_coords(
+    result = released(result).assign_coords(
         {
             dim: result.coords[dim].variable._replace(
                 attrs={**result.coords[dim].attrs, "step": step}
@@ -132,11 +132,6 @@ def _placed(obj: Any, result: Any, steps: Mapping[str, float]) -> Any:
     except GridError:
         return result
     return placed.assign_coords({WORLD_NAME: xr.Variable((), 0, world_attrs(world))})
-
-
-def _owned(obj: Any) -> list[str]:
-    """The axes that an affine index owns."""
-    return [dim for dim in DIMS if isinstance(obj.xindexes.get(dim), AffineIndex)]
 
 
 def _step(coordinate: Any) -> float:
