@@ -137,3 +137,21 @@ def test_peak_of_statistics(folder, code):
     peak = peak_above_imports(setup, statement, environment=ENVIRONMENT)
     print(f"{code}: {peak.bytes / MIB:.1f} MiB in {peak.seconds:.2f} s")
     assert peak.bytes <= BUDGET
+
+
+def test_what_is_freed_between_blocks_is_not_held(tmp_path):
+    """Without the environment's help, and beside what was projected of the voxels alone."""
+    noise = np.random.default_rng(0).normal(size=(1, 256, 256, 4)).astype("f4")
+    labels = (gaussian_filter(noise, 2) * 9).clip(0, 2).astype("u1")
+    vx.LabelMap(tensor=np.tile(labels, 64)).save(tmp_path / "seg.ome.zarr")
+    vx.LabelMap(tensor=labels).save(tmp_path / "tiny.ome.zarr")
+    setup = f"""
+import voxarray as vx
+def run(name):
+    labels = vx.OneHot(3)(vx.LabelMap({str(tmp_path)!r} + name))
+    labels.save({str(tmp_path)!r} + "/out.ome.zarr", overwrite=True)
+run("/tiny.ome.zarr")
+"""
+    peak = peak_above_imports(setup, "run('/seg.ome.zarr')")
+    print(f"{peak.bytes / MIB:.1f} MiB")
+    assert peak.bytes <= 64 * MIB
