@@ -431,6 +431,8 @@ def test_types():
         (lambda: vx.RescaleIntensity(in_min_max="ab"), "one number or two"),
         (lambda: vx.Clamp(), "a minimum is needed"),
         (lambda: vx.Clamp(3, 1), "above the maximum"),
+        (lambda: vx.Clamp(0, np.nan), "NaN would become every voxel"),
+        (lambda: vx.Clamp(np.nan), "NaN would become every voxel"),
         (lambda: vx.Mask(None), "a mask is needed"),
         (lambda: vx.To("cuda"), "to_tensor"),
         (lambda: vx.To(torch.bfloat16), "a type of numbers that NumPy has"),

@@ -135,6 +135,16 @@ def test_which_images(path):
         Times(include="t1")
 
 
+def test_what_is_kept_does_not_replace_a_field_without_a_word(path):
+    with pytest.warns(vx.VoxarrayWarning, match=r"FIELD_REPLACED: .*'seg'.*'t1'") as one:
+        kept = vx.Compose([Times()], keep={"t1": "seg"})(subject(path))
+    assert len(one) == 1
+    assert one[0].filename == __file__
+    assert np.array_equal(kept["seg"].numpy(), VOXELS)
+    with pytest.raises(vx.MissingImageError, match=r"NO_SUCH_IMAGE: .*'T1'.*'t1', 'seg'"):
+        Times(keep={"T1": "before"})(subject(path))
+
+
 def test_a_warning_says_if_include_names_no_image(path):
     lone = vx.ScalarImage(path)
     for transform in (

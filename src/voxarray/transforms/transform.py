@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.errors import VoxarrayWarning
+from voxarray.core.errors import MissingImageError, VoxarrayWarning
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import Entry, entry
 from voxarray.core.html_table import html_table
@@ -100,10 +100,12 @@ class Transform:
 
         Raises:
             TypeError: For data of any other kind.
+            MissingImageError: If ``keep`` names an image that there is not (``NO_SUCH_IMAGE``).
 
         Warns:
             VoxarrayWarning: If ``include`` names none of the images (``NOT_INCLUDED``): the
-                transform leaves them as they are.
+                transform leaves them as they are. Also if ``keep`` gives an image a name that the
+                subject already has (``FIELD_REPLACED``): what had the name is replaced.
         """
         subject, unparsed = parsed(data, self.include, self.label_keys)
         result = self._applied(subject, detach=self.copy)
@@ -120,7 +122,7 @@ class Transform:
         """
         originals = {
             new: subject.get_image(old)._detached() if detach else snapshot(subject.get_image(old))
-            for old, new in (self.keep or {}).items()
+            for old, new in self._kept_names(subject).items()
         }
         result = detached(subject) if detach else copies.copy(subject)
         if self._includes_any(subject):
@@ -128,6 +130,23 @@ class Transform:
         for name, image in originals.items():
             result.add_image(image, name)
         return result
+
+    def _kept_names(self, subject: Subject) -> Mapping[str, str]:
+        """``keep``, of images that there are; a warning tells of fields that they replace."""
+        names = list(subject.get_images_dict(intensity_only=False))
+        for old, new in (self.keep or {}).items():
+            if old not in names:
+                raise MissingImageError(
+                    f"keep names an image {old!r} for {self.name}, and the subject has "
+                    f"{listed(names)}: name one of these"
+                )
+            if new in subject:
+                warn_caller(
+                    f"FIELD_REPLACED: the subject already has {new!r}, which the image {old!r} "
+                    f"replaces that {self.name} keeps: to have both, give keep another name",
+                    VoxarrayWarning,
+                )
+        return self.keep or {}
 
     def _includes_any(self, subject: Subject) -> bool:
         """Whether ``include`` names any image; a warning says if not: a wrong name is likely."""
