@@ -13,6 +13,7 @@ from pathspec import GitIgnoreSpec
 from voxarray.cohort.discover.input import DiscoveredInput, stem
 from voxarray.cohort.discover.text_table import (
     NOT_UTF8,
+    UTF16,
     TableError,
     TextTable,
     not_once,
@@ -25,8 +26,6 @@ from voxarray.storage.small_files import is_file, read_file
 DESCRIPTION = "dataset_description.json"
 PARTICIPANTS = "participants.tsv"
 _PARTICIPANT = "participant_id"
-_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
-"""How a text in UTF-16 begins, if it is read as names of files are."""
 
 LABEL_SUFFIXES = {"dseg", "mask", "defacemask"}
 """Suffixes of label maps (BIDS derivatives, "Segmentations" and "Masks"; masks of defacing)."""
@@ -173,7 +172,7 @@ def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str
         return None
     text = read_file(path).decode("utf-8-sig", "surrogateescape")
     try:
-        if text.startswith(_UTF16):
+        if text.startswith(UTF16):
             raise TableError(NOT_UTF8)
         table = read_table(text, "\t")
         present = [name for name in columns if name in table.names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from voxarray.cohort.discover.text_table import NOT_UTF8
+from voxarray.cohort.discover.text_table import NOT_UTF8, UTF16
 from voxarray.core.errors import FormatError
 
 SUFFIX = ".txt"
@@ -14,12 +14,12 @@ def entries_of(path: str) -> Iterator[str]:
     """The paths and URLs in a list, as they are written there; comments begin with ``#``.
 
     Raises:
-        FormatError: If it is not text in UTF-8 (``BAD_MANIFEST``).
+        FormatError: If it is text in UTF-16 (``BAD_MANIFEST``).
     """
     # As names of files are; some editors begin a text with a mark that is no letter.
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         text = file.read()
-    if "\0" in text:  # as in UTF-16; bytes of other encodings may be names of files
+    if text.startswith(UTF16):
         raise FormatError(
             f"the list {path} cannot be read ({NOT_UTF8}): expected a path or URL in each line",
             code="BAD_MANIFEST",

@@ -11,6 +11,10 @@ QUOTES = 'put a cell that holds the delimiter into quotes ("), and write a quote
 
 NOT_UTF8 = "it is not text in UTF-8: save it as such"
 
+UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""How a text in UTF-16 begins, if it is read as names of files are: bytes of other encodings may be
+such names."""
+
 
 class TableError(ValueError):
     """A text is no table, or its rows do not fit its header; the message says in which line."""
