@@ -190,3 +190,26 @@ def test_a_cohort_is_made_again_by_changed_code(module, cohort, tmp_path):
     with pytest.warns(vx.VoxarrayWarning, match="PIPELINE_REPLACED: 2 replaced"):
         again = cohort.map(other.Scale()).save(tmp_path / "new")
     np.testing.assert_array_equal(again[1].image.numpy(), plain[1] * 3)
+
+
+class Counting:
+    """Counts its calls, which it does not take to workers."""
+
+    def __init__(self, factor):
+        self.factor, self.calls = factor, 0
+
+    def __getstate__(self):
+        return {"factor": self.factor}
+
+    def __call__(self, subject):
+        self.calls += 1
+        return subject
+
+
+def test_an_object_counts_by_the_state_that_it_takes_to_workers():
+    transform = Counting(2)
+    before = described(transform)
+    transform(None)
+    assert described(transform) == before
+    transform.factor = 3
+    assert described(transform) != before

@@ -251,7 +251,9 @@ def test_labels_have_names_and_colours(tmp_path):
     assert open_source(tmp_path / "ours.ome.zarr").label_table == source.label_table
     image = vx.LabelMap(path / "labels" / "brain")
     image.load()
-    assert vx.RemapLabels({1: 5})(image).label_colours == {5.0: (9, 8, 7)}
+    assert vx.RemapLabels({1: 200})(image).label_colours == {200.0: (9, 8, 7)}
+    # 5 occurs already, and has no name: it is not called cortex.
+    assert vx.RemapLabels({1: 5})(image).label_colours == {}
     assert source.dtype == np.uint8
     assert vx.LabelMap(path / "labels/brain").count_labels()
     with pytest.raises(UnsupportedError, match=r"holds \['brain'\]") as caught:

@@ -83,8 +83,15 @@ def _functions(value: Any) -> Iterator[FunctionType]:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """Attributes of an object by name, without those that are computed at first use."""
+    """Attributes of an object by name, without those that are computed at first use.
+
+    An object that says in ``__getstate__`` what travels with it to workers is believed: what it
+    leaves out, such as counters of its calls, does not change what it computes there.
+    """
     kind = type(value)
+    if any("__getstate__" in vars(base) for base in kind.__mro__ if base is not object):
+        state = value.__getstate__()
+        return state if isinstance(state, dict) else {"__getstate__": state}
     found = {
         name: getattr(value, name)
         for base in kind.__mro__
