@@ -80,11 +80,15 @@ async def asked(
     client: Any, objects: ObstoreObjects, key: str, start: int, length: int, expected: Stamp
 ) -> Any:
     """The bytes of a part; None where something was wrong: ask for it again, alone."""
+    import asyncio
+
     try:
         options: Any = {"range": (start, start + length)}
         response = await obstore().get_async(client, objects._path(key), options=options)
         body = await response.bytes_async()
         is_right = len(body) == length and expected.fits(stamp_of(response.meta))
-    except Exception:  # whoever asks again says what is wrong
+    except asyncio.CancelledError:
+        raise
+    except BaseException:  # also a panic of Rust; whoever asks again says what is wrong
         return None
     return body if is_right else None
