@@ -69,8 +69,11 @@ class PatchDataset(Dataset):
         checked = [self._checked(index) for index in indices]
         known = self._order.see(checked)
         places = [self._loader.start(index) for index in checked]
-        upcoming = (lambda: self._order.upcoming(len(self))) if known else None
+        upcoming = self._upcoming if known else None
         return self._loader.read(checked, places, upcoming)
+
+    def _upcoming(self) -> list[tuple[int, None]]:
+        return [(index, None) for index in self._order.upcoming(len(self))]
 
     def _checked(self, index: int) -> int:
         size, number = len(self), operator.index(index)

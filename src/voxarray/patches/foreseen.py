@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from weakref import WeakMethod
 
 from voxarray.archive.read_ahead import read_ahead
 from voxarray.core import thread_pools
@@ -77,7 +78,8 @@ class Foreseen:
     It stops when everything is in the cache, until something is not.
 
     Args:
-        place: Where the patch of an index is in an epoch; None if that is not at hand.
+        place: Where the patch of an index is in an epoch; None if that is not at hand. A method
+            of the object that has this one, which must not keep it in memory.
         reader: Of a subject that is open; None if it is not.
     """
 
@@ -86,7 +88,7 @@ class Foreseen:
         place: Callable[[int, int], Place | None],
         reader: Callable[[int], SubjectReader | None],
     ) -> None:
-        self._place, self._reader = place, reader
+        self._place, self._reader = WeakMethod(place), reader
         self._next: tuple[int, Sequence[Next], Shape3] = (0, (), (1, 1, 1))
         self._asked: dict[tuple[int, int], int] = {}
         self._misses, self._is_done = -1, False
@@ -132,7 +134,8 @@ class Foreseen:
     ) -> int:
         """Bytes that are fetched for one patch."""
         try:
-            place = known or self._place(epoch, index)
+            find = self._place()
+            place = known or (None if find is None else find(epoch, index))
             reader = None if place is None else self._reader(place[0])
             if place is None or reader is None:
                 return 0

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from voxarray.patches.batches import Patch
-from voxarray.patches.foreseen import WINDOW
+from voxarray.patches.foreseen import WINDOW, Place
 from voxarray.patches.loading import PatchLoader
 from voxarray.patches.randomness import ORDER, generator
 from voxarray.patches.read_order import Part, by_shard, by_subject, indices_of
@@ -77,11 +77,11 @@ class IterablePatchDataset(IterableDataset):
         for number, run in by_subject(indices, loader.patches_per_image):
             positions = [loader.start(int(index)) for index in run]
             shard = loader.reading.reader(number).images[0].source.chunks[1:]
-            order = [int(run[n]) for n in by_shard([start for _, start in positions], shard)]
-            where = {int(index): place for index, place in zip(run, positions, strict=True)}
-            for done, index in enumerate(order, 1):
+            numbers = by_shard([start for _, start in positions], shard)
+            order = [(int(run[n]), positions[n]) for n in numbers]
+            for done, (index, place) in enumerate(order, 1):
                 upcoming = partial(_some, order, done, done + WINDOW)
-                yield loader.read([index], [where[index]], upcoming)[0]
+                yield loader.read([index], [place], upcoming)[0]
 
     def _repr_html_(self) -> str:
         """A table of what was asked for, for notebooks."""
@@ -100,7 +100,7 @@ class IterablePatchDataset(IterableDataset):
         self._loader.set_epoch(epoch)
 
 
-def _some(order: Sequence[int], start: int, stop: int) -> Sequence[int]:
+def _some(order: Sequence[tuple[int, Place]], start: int, stop: int) -> Sequence[tuple[int, Place]]:
     return order[start:stop]
 
 

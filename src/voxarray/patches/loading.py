@@ -179,14 +179,15 @@ class PatchLoader:
         self,
         indices: Sequence[int],
         positions: Sequence[Place],
-        upcoming: Callable[[], Sequence[int]] | None = None,
+        upcoming: Callable[[], Sequence[tuple[int, Place | None]]] | None = None,
     ) -> list[Any]:
         """Patches of indices at places, transformed.
 
         Args:
             indices: Their indices.
             positions: Where they are.
-            upcoming: Indices of those that will be read next, if that is known.
+            upcoming: Indices of those that will be read next, if that is known, and where they
+                are, if they were drawn.
         """
         remote = max(
             (len(self.reading.reader(number).remote) for number, _ in positions), default=0
@@ -199,7 +200,7 @@ class PatchLoader:
                     (i, p, n == 0) for n, (i, p) in enumerate(zip(indices, positions, strict=True))
                 ]
                 later = [] if upcoming is None else upcoming()
-                return [*known, *((index, None, 0) for index in later)]
+                return [*known, *((index, place, 0) for index, place in later)]
 
             self._foreseen.follow(self.epoch, self.sampler.patch_size, following)
         shared = in_a_worker() and len(indices) > 1 and self.transform is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import pickle
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -24,8 +26,9 @@ from voxarray.archive import read_ahead, remote_store
 from voxarray.core import memory, thread_pools
 from voxarray.core.errors import ChecksumError, SourceChangedError
 from voxarray.patches import foreseen
+from voxarray.patches.locations import UniformDraw
 from voxarray.storage.chunk_cache import ChunkCache
-from voxarray.storage.remote import fetches, objects, slots
+from voxarray.storage.remote import arrivals, fetches, objects, slots
 
 SIZE = 12
 
@@ -612,3 +615,56 @@ def test_a_read_that_is_interrupted_while_it_claims_keeps_nothing(bucket, kept, 
             scan.numpy()
     assert not read_ahead.read_ahead()._read_now
     np.testing.assert_array_equal(scan.numpy(), voxels)
+
+
+class PanicException(BaseException):
+    """As that of Rust."""
+
+
+def test_a_panic_of_the_transport_keeps_nobody_waiting(bucket, kept, monkeypatch):
+    voxels = save(bucket)
+    panics = []
+
+    class Panicking:
+        async def get_async(self, *_, **__):
+            panics.append(1)
+            raise PanicException
+
+    monkeypatch.setattr(arrivals, "obstore", Panicking)
+    patches = dataset(bucket)
+    reading = threading.Thread(target=read_all, args=(patches, range(6), voxels), daemon=True)
+    reading.start()
+    reading.join(20)
+    assert not reading.is_alive()
+    assert panics
+
+
+@pytest.mark.parametrize("kind", [vx.PatchDataset, vx.IterablePatchDataset])
+def test_a_dataset_that_is_dropped_is_gone_at_once(bucket, kept, kind):
+    save(bucket)
+    patches = dataset(bucket, kind=kind)
+    for _ in zip(patches, range(3), strict=False):
+        pass
+    settled()
+    loader = weakref.ref(patches._loader)
+    gc.disable()
+    try:
+        del patches
+        assert loader() is None
+    finally:
+        gc.enable()
+
+
+def test_a_dataset_that_is_iterated_over_draws_each_place_once(server, bucket, kept, monkeypatch):
+    save(bucket)
+    server.delay = 0.005
+    drawn, start = [], UniformDraw.start
+
+    def counted(one, random):
+        drawn.append(1)
+        return start(one, random)
+
+    monkeypatch.setattr(UniformDraw, "start", counted)
+    assert len(list(dataset(bucket, kind=vx.IterablePatchDataset))) == 30
+    settled()
+    assert len(drawn) == 30
