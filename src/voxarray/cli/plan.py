@@ -12,11 +12,14 @@ from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination
 from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, repeated
 from voxarray.cli.sources import sources_before_destination
+from voxarray.cohort.catalogue.manifest_entries import entries_of
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
+from voxarray.cohort.plan.previous import previous_plan
 from voxarray.cohort.run.absent_labels import warn_of_absent_labels
 from voxarray.cohort.run.added_content import warn_of_additions
 from voxarray.cohort.run.build import discover_inputs, make_plan
+from voxarray.cohort.run.plan_states import counted, states_of
 from voxarray.core.printable import printable
 from voxarray.storage.remote.address import is_url
 
@@ -56,18 +59,27 @@ def command(
     with watching(talk.progress) as watcher:
         census = Census()
         inputs = discover_inputs(expanded, folder.root, choice, options, census)
-        plan = make_plan(inputs, expanded, folder.root, options, watcher, write=not dry_run)
-    warn_of_additions(plan, folder)
+        previous = previous_plan(folder)
+        plan = make_plan(
+            *(inputs, expanded, folder.root, options, watcher),
+            write=not dry_run,
+            previous=previous,
+        )
+    entries = entries_of(folder)
+    warn_of_additions(plan, folder, entries)
     warn_of_absent_labels(plan, folder)
     if jobs is not None:
         locations = [source if is_url(source) else os.path.abspath(source) for source in expanded]
         work = ["convert", *locations, folder.root, *same]
         queue(plan, work, folder, jobs, submitting=submit, written=not dry_run)
         return
+    states = {} if previous is None else states_of(plan, previous, folder, entries)
     if dry_run or talk.verbose:
         for item in plan.items:
-            talk.say(printable(_row(item)))
+            talk.say(printable(_row(item, states.get(item.slug))))
     talk.say(plan.summary())
+    if states:
+        talk.say(f"{counted(states)}: convert makes what is not up to date")
     talk.say(str(census))
     if not dry_run:
         talk.say(f"written to {folder.plan}")
@@ -75,14 +87,14 @@ def command(
         destination=folder.root,
         written=not dry_run,
         census=census.document(),
-        images=[_described(item) for item in plan.items],
+        images=[_described(item, states.get(item.slug, "new")) for item in plan.items],
         voxel_bytes=sum(item.size for item in plan.items if item.failure is None),
         inodes=plan.inodes,
     )
     talk.finish()
 
 
-def _described(item: Any) -> dict[str, Any]:
+def _described(item: Any, state: str) -> dict[str, Any]:
     """An image of the plan as JSON says it."""
     facts = {"source": item.origin.source, "subject": item.subject, "archive": item.slug}
     if item.failure is not None:
@@ -90,6 +102,7 @@ def _described(item: Any) -> dict[str, Any]:
     header = item.header
     return {
         **facts,
+        "state": state,
         "labels": [layer.name for layer in item.layers],
         "shape": list(header.shape),
         "spacing": list(header.spacing),
@@ -99,7 +112,7 @@ def _described(item: Any) -> dict[str, Any]:
     }
 
 
-def _row(item: Any) -> str:
+def _row(item: Any, state: str | None) -> str:
     if item.failure is not None:
         return f"{item.origin.source}: {item.failure.code}: {item.failure.message}"
     header = item.header
@@ -107,5 +120,5 @@ def _row(item: Any) -> str:
     spacing = " x ".join(f"{mm:g}" for mm in header.spacing)
     return (
         f"{item.origin.source} -> {item.slug}{labels}: {header.shape}, {spacing} mm, "
-        f"{header.orientation}+, {header.dtype}"
+        f"{header.orientation}+, {header.dtype}{f' [{state}]' if state else ''}"
     )

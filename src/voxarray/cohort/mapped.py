@@ -18,6 +18,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.mapped_items import items_of
 from voxarray.cohort.mapped_opener import MappedOpener, TransformLike
 from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.changed_options import given
 from voxarray.cohort.plan.described import described, description_digest
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.names import text_digest
@@ -26,6 +27,7 @@ from voxarray.cohort.plan.plan import Plan, key_of
 from voxarray.cohort.plan.planning import require_same_form
 from voxarray.cohort.plan.previous import previous_plan, put_in_place
 from voxarray.cohort.run.build import ExecutionOptions, execute
+from voxarray.cohort.run.plan_states import check_changed_options
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.unchanged import Unchanged as Unchanged
@@ -221,7 +223,7 @@ class Mapped(Sequence[Subject]):
         if run.partition is not None and is_file(folder.plan):
             plan = self._part_of_plan(folder, options, run.partition)
         else:
-            plan = self.freeze(folder, options, watcher, mixed=mixed)
+            plan = self.freeze(folder, options, watcher, mixed=mixed, overwrite=run.overwrite)
             if run.partition is not None:
                 plan = replace(plan, items=tuple(plan.part(*run.partition)))
         openers = {
@@ -335,6 +337,7 @@ class Mapped(Sequence[Subject]):
         watcher: ProgressListener,
         *,
         mixed: bool = False,
+        overwrite: bool = False,
     ) -> Plan:
         """Make the plan of all subjects, and write it."""
         if folder.root == self.cohort.path:
@@ -353,9 +356,12 @@ class Mapped(Sequence[Subject]):
             items += items_of(self.cohort.member(name), self.transform, description, options)
             watcher.planned(number + 1, len(self))
         items.sort(key=lambda item: item.slug)
-        plan = Plan(tuple(items), self._origin, options.digest(), options.zipped, mixed)
+        of = self._origin, options.digest(), options.zipped, mixed, given(options)
+        plan = Plan(tuple(items), *of)
         if not mixed:
             refuse_other_pipelines(folder, plan, description_digest(description))
+        if not overwrite:
+            check_changed_options(plan, previous, folder, options, refusing=True)
         make_folder(folder.root)
         put_in_place(folder, plan, previous)
         self._keep_pipeline(folder)

@@ -21,6 +21,7 @@ from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
+from voxarray.cohort.run.added_content import additions
 from voxarray.cohort.unchanged import Unchanged
 from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError
 from voxarray.core.progress import Progress
@@ -106,7 +107,7 @@ def verify_cohort(
         item = expected.pop(name, None)
         entry = None if problems else entry_of(path)
         if not problems and isinstance(item, Item):
-            problems += _of_plan(entry, item)
+            problems += _of_plan(entry, item, path)
         notes = []
         if entry is not None and item is None and pipelines is not None:
             pipeline_problems = pipelines.examine(entry)
@@ -315,10 +316,19 @@ def _missing(item: Item | str, failures: Mapping[tuple[str, str], Mapping[str, A
     return Problem("MISSING", item.origin.source, text)
 
 
-def _of_plan(entry: Entry | None, item: Item) -> list[Problem]:
+def _of_plan(entry: Entry | None, item: Item, path: str) -> list[Problem]:
     if entry is not None and entry.is_of(item):
         return []
-    text = "was made of other bytes or with other options than were planned: convert again"
+    text = "was made of other bytes or with other options than were planned: "
+    added = additions(path)
+    if added:
+        text += (
+            f"to keep what was added to it ({', '.join(added)}), save it elsewhere and remove it "
+            "from the archive (voxarray remove-labels), then convert again; convert --overwrite "
+            "deletes it"
+        )
+    else:
+        text += "convert again"
     return [Problem("OUTDATED", item.origin.source, text)]
 
 

@@ -31,6 +31,7 @@ class Plan:
         options: Digest of the options.
         zipped: Whether archives are single files.
         mixed: Whether the user allows archives of another pipeline in the folder.
+        given: The options by name; None in plans of release 0.2.0 and before.
     """
 
     items: tuple[Item, ...]
@@ -38,6 +39,7 @@ class Plan:
     options: str
     zipped: bool
     mixed: bool = False
+    given: Mapping[str, Any] | None = None
 
     def write(self, path: str) -> None:
         """Write the plan in one step, unless the file has this content already.
@@ -60,6 +62,8 @@ class Plan:
         }
         if self.mixed:
             content["mixed"] = True
+        if self.given is not None:
+            content["given"] = dict(self.given)
         rows = ",\n".join(json.dumps(item.to_json()) for item in self.items)
         body = f'{json.dumps(content)[:-1]},\n"items": [\n{rows}\n],\n'.encode()
         return body + f'"sha256": "{hashlib.sha256(body).hexdigest()}"}}\n'.encode()
@@ -139,10 +143,14 @@ class Plan:
         return "\n".join(rows)
 
 
-def stated(content: Mapping[str, Any]) -> tuple[str, str, bool, bool]:
-    """Origin, options, and whether archives are zipped and mixed, from the file of a plan."""
+def stated(
+    content: Mapping[str, Any],
+) -> tuple[str, str, bool, bool, Mapping[str, Any] | None]:
+    """Origin, options, whether archives are zipped and mixed, and options by name, from a file."""
     mixed = content.get("mixed", False) is True
-    return content["origin"], content["options"], content["zipped"], mixed
+    given = content.get("given")
+    known = given if isinstance(given, dict) else None
+    return content["origin"], content["options"], content["zipped"], mixed, known
 
 
 def missing(path: str) -> MissingFileError:

@@ -15,6 +15,7 @@ from voxarray.archive.metadata import Kind
 from voxarray.cohort.discover import bids
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.changed_options import given
 from voxarray.cohort.plan.divided_series import SERIES, warn_of_divided
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
@@ -95,7 +96,7 @@ def plan_of(
                 looked(done, len(inputs))
     items = sorted(_told_apart(items), key=lambda item: item.slug)
     warn_of_divided(items)
-    return Plan(tuple(items), origin, digest, options.zipped)
+    return Plan(tuple(items), origin, digest, options.zipped, given=given(options))
 
 
 def _origins(sources: Sequence[str]) -> tuple[str, str]:

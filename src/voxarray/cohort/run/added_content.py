@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 
 from voxarray.archive.added_content import added_labels
 from voxarray.archive.generations import HISTORY
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
-from voxarray.cohort.catalogue import manifest_entries
+from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
@@ -28,13 +29,19 @@ def is_refused(archive: str) -> bool:
     return False
 
 
-def warn_of_additions(plan: Plan, folder: CohortLayout) -> None:
+def warn_of_additions(
+    plan: Plan, folder: CohortLayout, entries: Mapping[str, Entry | None]
+) -> None:
     """Warn of archives that a plan would make again, which conversion will refuse.
+
+    Args:
+        plan: The plan.
+        folder: Of the cohort.
+        entries: Of its archives, by file name.
 
     Warns:
         VoxarrayWarning: ``CONTENT_ADDED``.
     """
-    entries = manifest_entries.entries_of(folder)
     paths = {item.key: folder.archive(item.slug, plan.zipped) for item in plan.items}
     existing = {key: entries.get(os.path.basename(path)) for key, path in paths.items()}
     changed = [paths[key] for key, entry in existing.items() if entry and entry.key != key]
@@ -46,8 +53,22 @@ def warn_of_additions(plan: Plan, folder: CohortLayout) -> None:
             "label maps or notes were added to some archives, and this plan would replace the "
             "archives; convert will refuse, and leave them as they are: "
             f"{', '.join(names[:_TOLD])}{more}. Save elsewhere what was added, and remove it from "
-            "the archives; or pass --overwrite to convert, which deletes it",
+            "the archives (voxarray remove-labels); or pass --overwrite to convert, which deletes "
+            "it",
         )
+
+
+def additions(archive: str) -> list[str]:
+    """What was added to an archive, each in words; nothing of one that cannot be read."""
+    try:
+        store = open_store(archive)
+        manifest = Manifest.read(store)
+    except (VoxarrayError, OSError):
+        return []
+    if not manifest.generation:
+        return []
+    added = [f"the label map {name!r}" for name in added_labels(_first(store), manifest)]
+    return added + [f"the note {name!r}" for name in sorted(manifest.metadata)]
 
 
 def refuse_to_lose(archive: str) -> None:
@@ -61,20 +82,14 @@ def refuse_to_lose(archive: str) -> None:
     Raises:
         ArchiveExistsError: ``CONTENT_ADDED``.
     """
-    try:
-        store = open_store(archive)
-        manifest = Manifest.read(store)
-    except (VoxarrayError, OSError):
-        return
-    if not manifest.generation:
-        return
-    added = [f"the label map {name!r}" for name in added_labels(_first(store), manifest)]
-    added += [f"the note {name!r}" for name in sorted(manifest.metadata)]
+    added = additions(archive)
     if added:
         raise ArchiveExistsError(
             f"{archive} was made from another source or with other options than those of this run. "
             f"To make it again would delete what was added to it: {', '.join(added)}; save it "
-            "elsewhere and remove it from the archive, or pass overwrite=True (--overwrite)",
+            "elsewhere (LabelMap.save), remove it from the archive (voxarray remove-labels, or "
+            "vx.Archive for notes) and convert again, or pass overwrite=True (--overwrite). Until "
+            "then the archive stays as it is, but not in the catalogue",
             code="CONTENT_ADDED",
             path=archive,
         )

@@ -40,6 +40,7 @@ from voxarray.cohort.run.plan_checks import (
     refuse_reserved_images,
     warn_of_plan,
 )
+from voxarray.cohort.run.plan_states import check_changed_options
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.tally import Tally
@@ -136,7 +137,7 @@ def build(
     else:
         census = Census()
         inputs = discover_inputs(sources, destination, choice, options, census)
-        plan = make_plan(inputs, sources, destination, options, watcher)
+        plan = make_plan(inputs, sources, destination, options, watcher, overwrite=run.overwrite)
         locations = {item.source: item.location for item in inputs}
     result = execute(plan, _file_openers(locations), destination, options, run, watcher)
     return replace(result, census=census)
@@ -215,6 +216,8 @@ def make_plan(
     watcher: ProgressListener | None = None,
     *,
     write: bool = True,
+    overwrite: bool = False,
+    previous: Plan | None = None,
 ) -> Plan:
     """Plan the conversion of inputs, and write the plan; see `plan_of`.
 
@@ -222,17 +225,21 @@ def make_plan(
         FormatError: As `build`; or if there are archives of a pipeline, but not their plan
             (``OTHER_PIPELINE``).
         UnsupportedError: A field to keep has the name of a catalogue column (``RESERVED_NAME``).
+        ArchiveExistsError: Options have changed, and something was added to archives, which
+            ``overwrite`` does not replace (``CONTENT_ADDED``).
         ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
     refuse_cohort_among_results(folder)
     refuse_reserved(options.keep_metadata)
     report = (watcher or ProgressListener()).planned
-    previous = previous_plan(folder)
+    previous = previous or previous_plan(folder)
     plan = plan_of(inputs, path_texts(sources), options, previous, report)
     if previous is None:  # else `plan_of` has checked that it has the same sources, no pipeline
         refuse_other_pipelines(folder, plan, None)
     warn_of_plan(plan, previous, folder, options)
+    if not overwrite:
+        check_changed_options(plan, previous, folder, options, refusing=write)
     if write:
         make_folder(folder.root)
         put_in_place(folder, plan, previous)
