@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack
 
 import numpy as np
@@ -255,3 +256,38 @@ def test_predictions_in_half_precision_are_averaged_in_float32(tmp_path):
     models = [lambda patches: patches.half()] * 3  # whose sum float16 cannot hold
     found = vx.infer(models, scan, tmp_path / "a.nii", patch_size=8, output="regression")
     np.testing.assert_array_equal(found.numpy(), 60000)
+
+
+class Dropping(torch.nn.Module):
+    """Predicts by chance while it is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop, self.norm = torch.nn.Dropout(0.5), torch.nn.BatchNorm3d(1)
+
+    def forward(self, patches, factor=1):
+        return self.norm(self.drop(patches)) * factor
+
+    def predict(self, patches):
+        return self(patches)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda net: net.forward,
+        lambda net: net.predict,
+        lambda net: functools.partial(net.forward, factor=1),
+        lambda net: functools.partial(net),
+    ],
+    ids=["forward", "another method", "partial method", "partial"],
+)
+def test_a_method_of_a_network_predicts_in_evaluation_mode(way, tmp_path):
+    """It was left in training mode, whose dropout made another prediction each time."""
+    net, scan = Dropping().train(), vx.testing.sample((8, 8, 8))
+    options = {"patch_size": 8, "output": "regression", "progress": False}
+    expected = vx.infer(net, scan, tmp_path / "a.ome.zarr", **options).numpy()
+    found = vx.infer(way(net), scan, tmp_path / "b.ome.zarr", **options).numpy()
+    np.testing.assert_array_equal(found, expected)
+    assert net.training
+    assert net.norm.running_mean.item() == 0

@@ -68,10 +68,10 @@ def infer(
     Args:
         model: A function of patches (N, C, W, H, D), float32, that returns logits (N, K, W, H, D);
             a `torch.nn.Module`, which is put into evaluation mode meanwhile (one whose weights are
-            float16, bfloat16 or float64 is given patches of that type); the file of a TorchScript,
-            ``torch.export`` or ONNX network; the folder of a MONAI bundle; or a list of these,
-            whose outputs are averaged. TorchScript and ``.pt2`` files are programs: load only those
-            from sources that you trust. Code in a bundle is not run.
+            float16, bfloat16 or float64 is given patches of that type), or a method of one; the
+            file of a TorchScript, ``torch.export`` or ONNX network; the folder of a MONAI bundle;
+            or a list of these, whose outputs are averaged. TorchScript and ``.pt2`` files are
+            programs: load only those from sources that you trust. Code in a bundle is not run.
         images: An `Image`, its path, a `Subject`, or a `Cohort`.
         destination: Archive or file to write; its suffix says which format. For a cohort, the
             folder of a new cohort. Without a destination, labels become a layer of the scan's own

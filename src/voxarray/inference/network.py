@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,10 +94,10 @@ class Network:
             self.device = torch.device("cuda", torch.cuda.current_device())
         with ExitStack() as stack:
             for model in self._models:
-                if isinstance(model, torch.nn.Module):
-                    stack.enter_context(_evaluating(model))
+                if (module := _module_of(model)) is not None:
+                    stack.enter_context(_evaluating(module))
                     with naming_device(self.device):
-                        model.to(self.device)
+                        module.to(self.device)
             yield
 
     def predict(
@@ -260,10 +261,18 @@ class Network:
         return output
 
 
+def _module_of(model: Model) -> torch.nn.Module | None:
+    """The module that a model is, or whose method it is, with arguments given in advance or not."""
+    while isinstance(model, partial):
+        model = model.func
+    owner = getattr(model, "__self__", model)
+    return owner if isinstance(owner, torch.nn.Module) else None
+
+
 def _dtype_of_weights(model: Model) -> torch.dtype:
     """Type of the first weights, which see the patch; float32 where there are none."""
-    if isinstance(model, torch.nn.Module):
-        for weights in model.parameters():
+    if (module := _module_of(model)) is not None:
+        for weights in module.parameters():
             if weights.is_floating_point():
                 return weights.dtype
     return torch.float32
@@ -328,8 +337,8 @@ def _device(device: Any, models: Sequence[Model]) -> torch.device:
         except (RuntimeError, TypeError) as error:
             raise _no_device(device, error) from None
     for model in models:
-        if isinstance(model, torch.nn.Module):
-            for weights in model.parameters():
+        if (module := _module_of(model)) is not None:
+            for weights in module.parameters():
                 return weights.device
     return torch.device("cpu")
 
