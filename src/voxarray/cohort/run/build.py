@@ -40,7 +40,6 @@ from voxarray.cohort.run.plan_checks import (
     refuse_reserved_images,
     warn_of_plan,
 )
-from voxarray.cohort.run.plan_states import check_changed_options
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.tally import Tally
@@ -54,7 +53,6 @@ from voxarray.storage.small_files import make_folder
 from voxarray.storage.spare_folders import folders_reused
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
 
 ASKED_TO_END = "the process was asked to end"
 """Why a run stopped that got a signal."""
@@ -217,7 +215,6 @@ def make_plan(
     *,
     write: bool = True,
     overwrite: bool = False,
-    previous: Plan | None = None,
 ) -> Plan:
     """Plan the conversion of inputs, and write the plan; see `plan_of`.
 
@@ -233,13 +230,11 @@ def make_plan(
     refuse_cohort_among_results(folder)
     refuse_reserved(options.keep_metadata)
     report = (watcher or ProgressListener()).planned
-    previous = previous or previous_plan(folder)
+    previous = previous_plan(folder)
     plan = plan_of(inputs, path_texts(sources), options, previous, report)
     if previous is None:  # else `plan_of` has checked that it has the same sources, no pipeline
         refuse_other_pipelines(folder, plan, None)
-    warn_of_plan(plan, previous, folder, options)
-    if not overwrite:
-        check_changed_options(plan, previous, folder, options, refusing=write)
+    warn_of_plan(plan, previous, folder, options, refusing=write, overwrite=overwrite)
     if write:
         make_folder(folder.root)
         put_in_place(folder, plan, previous)
@@ -291,10 +286,9 @@ def execute(
     if summary is not None:
         note_overtaken(tally, items, to_convert, summary)
     remaining = len(items) - tally.present - tally.converted - tally.failed
-    failures = tuple(image.failure for image in tally.failures)
     return CohortResult(
         *(tally.converted, tally.present, tally.failed, remaining, summary, interrupted_by),
-        failures=failures,
+        failures=tuple(image.failure for image in tally.failures),
         unable=tally.unable,
         replaced=tally.replaced,
     )

@@ -14,6 +14,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run.absent_fields import warn_of_absent_fields
+from voxarray.cohort.run.plan_states import check_changed_options
 from voxarray.cohort.run.vanished import warn_of_vanished
 from voxarray.core.errors import MissingFileError, UnsupportedError
 from voxarray.core.printable import printable
@@ -83,9 +84,21 @@ def nothing_found(
 
 
 def warn_of_plan(
-    plan: Plan, previous: Plan | None, folder: CohortLayout, options: ArchiveOptions
+    plan: Plan,
+    previous: Plan | None,
+    folder: CohortLayout,
+    options: ArchiveOptions,
+    *,
+    refusing: bool,
+    overwrite: bool,
 ) -> None:
-    """Warn of images that are in the previous plan alone, and of fields that no image has."""
+    """Warn of images that are in the previous plan alone, and of fields that no image has.
+
+    And of options that have changed, unless archives are to be overwritten; see
+    `check_changed_options`.
+    """
     if previous is not None:
         warn_of_vanished(folder, previous, plan)
     warn_of_absent_fields(plan, options)
+    if not overwrite:
+        check_changed_options(plan, previous, folder, options, refusing=refusing)
