@@ -231,3 +231,22 @@ def test_scalars_are_those_of_yaml_1_2():
 def test_yaml_that_is_no_plain_data(text):
     with pytest.raises(YamlError, match="line"):
         loads(text)
+
+
+def test_a_transform_that_torchio_alone_has_is_told_as_in_python(tmp_path):
+    (tmp_path / "p.yaml").write_text("- operation: RandomAffine\n")
+    with pytest.raises(
+        vx.FormatError, match=r"augmentation is left to TorchIO.*RandomAffine\("
+    ) as caught:
+        vx.Compose.from_yaml(tmp_path / "p.yaml")
+    assert caught.value.code == "UNKNOWN_TRANSFORM"
+
+
+def test_interpolated_integers_are_truncated_and_floats_are_not():
+    scan = vx.ScalarImage(tensor=np.array([0, -3, 0, -3], np.int16).reshape(1, 4, 1, 1))
+    exact = vx.Lambda(lambda voxels: voxels.astype("float32"), [vx.INTENSITY])
+    shift = vx.Resample((0.5, 1, 1))
+    whole, parts = shift(scan).numpy(), shift(exact(scan)).numpy()
+    assert whole.dtype == np.int16
+    assert (parts % 1 != 0).any()
+    np.testing.assert_array_equal(whole, np.trunc(parts))

@@ -21,6 +21,7 @@ from voxarray.core.errors import (
 from voxarray.core.given_paths import path_text
 from voxarray.core.history import Entry, entry, numbers, opaque, plain
 from voxarray.core.safe_yaml import MOST_BYTES, YamlError, dumps, loads
+from voxarray.core.torchio_names import INSTEAD
 from voxarray.storage.remote.address import as_local
 from voxarray.storage.small_files import open_file
 from voxarray.transforms import transform as bases
@@ -147,10 +148,9 @@ def _step(item: Any, name: str, location: str, depth: int) -> Transform | None:
         )
     kind = _transform_named(operation)
     if kind is None and operation not in METHODS:
-        raise refuse(
-            "UNKNOWN_TRANSFORM",
-            f"{operation!r} is not a transform; known are {', '.join(_known_names())}",
-        )
+        instead = INSTEAD.get(operation)
+        told = f"instead: {instead}" if instead else f"known are {', '.join(_known_names())}"
+        raise refuse("UNKNOWN_TRANSFORM", f"{operation!r} is not a transform; {told}")
     _require_version(item, 1 if kind is None else kind.version, refuse)
     if kind is transforms.Compose and isinstance(arguments.get("transforms"), list):
         inner = _steps(arguments["transforms"], name, f"{location}, operation", depth + 1)

@@ -31,6 +31,10 @@ _FWHM = 2 * math.sqrt(2 * math.log(2))
 class Resample(SpatialTransform):
     """Bring images onto another grid. Images that share a grid before share one afterwards, too.
 
+    Integer images stay integers: interpolated values are truncated toward zero, as in TorchIO. To
+    keep fractions, apply ``vx.Lambda(lambda voxels: voxels.astype("float32"), [vx.INTENSITY])``
+    first.
+
     Examples:
         >>> scan = vx.testing.sample()
         >>> scan.spacing
