@@ -195,12 +195,12 @@ def discover_inputs(
 
 
 def _refused_cohort(cohort: str, *, alone: bool) -> FormatError:
-    cure = "use vx.Cohort(path).save(destination), or voxarray convert without a plan"
-    if not alone:
-        cure = "convert it alone, into a folder of its own"
+    why = (
+        "converted as scans, it would lose subjects, label maps and metadata: use "
+        "vx.Cohort(path).save(destination), or voxarray convert without a plan"
+    )
     return FormatError(
-        f"{cohort} is a cohort; converted as scans, it would lose subjects, label maps and "
-        f"metadata: {cure}",
+        f"{cohort} is a cohort{f'; {why}' if alone else ', which can only be converted alone'}",
         code="IS_COHORT",
         path=cohort,
     )
