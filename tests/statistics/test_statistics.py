@@ -363,3 +363,14 @@ def test_numbers_whose_squares_or_sums_are_beyond_all_have_a_mean():
     assert (found.mean, found.std) == (5e199, np.inf)
     largest = np.repeat([1.7e308, -1.7e308, 1.7e308], 1 << 16).reshape(1, 48, 64, 64)
     assert vx.ScalarImage(tensor=largest).statistics().mean == pytest.approx(1.7e308 / 3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_percentiles_between_values_farther_apart_than_the_largest_number():
+    voxels = np.repeat([-1.7e308, 1.7e308], 4).reshape(1, 2, 2, 2)
+    statistics = vx.ScalarImage(tensor=voxels).statistics()
+    expected = [-1.7e308, 0, 1.7e308]
+    np.testing.assert_allclose(
+        statistics.percentiles([0, 50, 100]) / 1e308, np.array(expected) / 1e308
+    )
+    assert statistics.percentile(300 / 7) == pytest.approx(-1.7e308)

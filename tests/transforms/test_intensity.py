@@ -630,3 +630,47 @@ def test_a_mean_between_two_numbers_of_float32():
     expected = (wide - wide.mean()) / wide.std(ddof=1)
     found = vx.ZNormalization()(vx.ScalarImage(tensor=voxels)).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("dtype", "largest"), [("float32", 3e38), ("float64", 1.7e308)])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, [0, 0.25, 0.5, 0.75, 1]),
+        ({"out_min_max": 3e38}, [-3e38, -1.5e38, 0, 1.5e38, 3e38]),
+        ({"percentiles": (25, 75)}, [0, 0, 0.5, 1, 1]),
+        ({"in_min_max": 0.5}, [-0.5, 0, 0.5, 1, 1.5]),
+    ],
+)
+def test_a_range_wider_than_the_largest_number_is_rescaled(dtype, largest, arguments, expected):
+    voxels = (np.array([-1, -0.5, 0, 0.5, 1]) * largest).astype(dtype)
+    if "in_min_max" in arguments:
+        arguments = {"in_min_max": arguments["in_min_max"] * largest}
+    image = vx.ScalarImage(tensor=np.repeat(voxels, 3).reshape(1, 5, 3, 1))
+    result = vx.RescaleIntensity(**arguments)(image)
+    scale = max(map(abs, expected))
+    np.testing.assert_allclose(
+        result.numpy()[0, :, 0, 0] / scale, np.array(expected) / scale, atol=1e-4
+    )
+    assert result.statistics().maximum == pytest.approx(max(expected))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_range_of_intensities_beyond_the_type_of_voxels():
+    image = vx.ScalarImage(tensor=np.full((1, 2, 2, 2), 3e38, "f4"))
+    result = vx.RescaleIntensity(in_min_max=(-6e38, 6e38))(image)
+    np.testing.assert_allclose(result.numpy(), 0.75)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_range_beyond_the_type_of_the_result_is_refused():
+    with pytest.raises(ValueError, match=r"out_min_max must be within float32.*1e\+39"):
+        vx.RescaleIntensity((0, 1e39))
+
+
+def test_rescaled_huge_values_are_normalised_by_their_own_deviation():
+    voxels = np.linspace(-1, 1, 27).reshape(1, 3, 3, 3) * 1e200
+    image = vx.ScalarImage(tensor=voxels)
+    result = vx.Compose([vx.RescaleIntensity(), vx.ZNormalization()])(image).numpy()
+    np.testing.assert_allclose(result, voxels / voxels.std(ddof=1, dtype=np.longdouble), atol=1e-3)

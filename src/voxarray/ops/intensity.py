@@ -26,6 +26,22 @@ def working_dtype(dtype: np.dtype) -> np.dtype:
     return SINGLE if np.can_cast(dtype, SINGLE) else np.dtype(np.float64)
 
 
+def working_for(dtype: np.dtype, bounds: tuple[float, float]) -> np.dtype:
+    """As `working_dtype`, if that holds these bounds too; float64 otherwise."""
+    working = working_dtype(dtype)
+    largest = max(map(abs, bounds))
+    return working if largest <= float(np.finfo(working).max) else np.dtype(np.float64)
+
+
+def _huge(dtype: np.dtype) -> float:
+    """Below it, a number added to any other of the type is not beyond the type.
+
+    Above it, halves are exact where they matter.
+    """
+    limits = np.finfo(dtype)
+    return float(limits.max) * float(limits.eps) / 4
+
+
 def require_order(dtype: np.dtype) -> None:
     """Refuse complex voxels, of which none is smaller than another.
 
@@ -98,15 +114,24 @@ class Rescaled(Floating):
         return slope, self.after[0] - slope * self.before[0]
 
     def function(self, values: NDArray) -> NDArray:
-        working = working_dtype(values.dtype)
+        working = working_for(values.dtype, self.before)
         result = values.astype(working)
         if self.cut is not None:
             np.clip(result, *map(working.type, self.cut), out=result)
         low, high = map(working.type, self.before)
+        if max(abs(low), abs(high)) > _huge(working):  # a difference may be beyond the type
+            result *= 0.5
+            low, high = low * working.type(0.5), high * working.type(0.5)
         result -= low
         result /= high - low
-        result *= self.after[1] - self.after[0]
-        result += self.after[0]
+        first, last = self.after
+        is_halved = max(abs(first), abs(last)) > _huge(working)
+        if is_halved:
+            first, last = first / 2, last / 2
+        result *= last - first
+        result += first
+        if is_halved:
+            result *= 2
         return result.astype(SINGLE, copy=False)
 
 

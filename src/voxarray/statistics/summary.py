@@ -155,8 +155,11 @@ class Statistics:
         positions = requested / 100 * (self.count - 1)
         below = np.floor(positions).astype(np.int64)
         low, high = self._at(below), self._at(np.minimum(below + 1, self.count - 1))
-        result: NDArray[np.float64] = low + (high - low) * (positions - below)
-        return result
+        share = positions - below
+        with np.errstate(over="ignore", invalid="ignore"):
+            result: NDArray[np.float64] = low + (high - low) * share
+        is_beyond = ~np.isfinite(result)  # the difference is, of float64; the result never is
+        return np.where(is_beyond, low * (1 - share) + high * share, result)
 
     def histogram(
         self, bins: Bins | None = None, limits: tuple[float, float] | None = None
@@ -216,7 +219,7 @@ class Statistics:
             return Statistics(moments, values, values, counts, True, self.not_finite)
         ends = of(np.array([self.minimum, self.maximum]))
         low, high = np.clip(of(self.low), *ends), np.clip(of(self.high), *ends)
-        if line is None:
+        if line is None or not math.isfinite(self.moments.variance()):
             moments = Moments.of_counted((low + high) / 2, self.counts)
         else:
             moments = self.moments.on_line(*line)

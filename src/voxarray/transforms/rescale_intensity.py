@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.ops.intensity import Rescaled, require_order, working_dtype
+from voxarray.ops.intensity import SINGLE, Rescaled, require_order, working_for
 from voxarray.source.base import Source
 from voxarray.source.window import Window
 from voxarray.transforms.masking import MaskingMethod
@@ -39,7 +39,7 @@ class RescaleIntensity(NormalizationTransform):
     `RuntimeWarning`.
 
     Raises:
-        ValueError: For numbers that are not a range.
+        ValueError: For numbers that are not a range, or an ``out_min_max`` beyond float32.
     """
 
     args_names: ClassVar[tuple[str, ...]] = (
@@ -56,6 +56,11 @@ class RescaleIntensity(NormalizationTransform):
     ) -> None:
         super().__init__(masking_method=masking_method, **kwargs)
         self.out_min_max = range_argument(out_min_max, "out_min_max")
+        if max(map(abs, self.out_min_max)) > float(np.finfo(SINGLE).max):
+            raise ValueError(
+                f"out_min_max must be within float32, the type of the result, got {out_min_max!r}: "
+                "give numbers of magnitude 3e38 at most"
+            )
         self.percentiles = range_argument(percentiles, "percentiles", 0, 100)
         self.in_min_max = None if in_min_max is None else range_argument(in_min_max, "in_min_max")
 
@@ -77,7 +82,7 @@ class RescaleIntensity(NormalizationTransform):
         name: str,
     ) -> Source:
         # The difference in the type in which it is divided by.
-        working = working_dtype(source.dtype).type
+        working = working_for(source.dtype, before).type
         if working(before[0]) == working(before[1]):
             return _left_alone(source, name, "all the intensity values are the same")
         return Rescaled(source, cut, before, self.out_min_max)
