@@ -188,7 +188,7 @@ def image_with(*history):
 @pytest.mark.parametrize(
     ("one", "text"),
     [
-        (entry("Magic", {}), "no operation 'Magic'"),
+        (entry("Magic", {}), "no operation 'Magic'. If it is a class of your own, replay cannot"),
         (entry("Transform", {}), None),
         (entry("Crop", {"cropping": 1}, version=2), "Crop was of version 2"),
         (entry("Crop", {"trimming": 1}), "Crop does not take"),

@@ -250,3 +250,26 @@ def test_tokens():
 def test_a_transform_that_does_nothing_says_so():
     with pytest.raises(NotImplementedError, match="defines neither"):
         Transform()(vx.ScalarImage(tensor=VOXELS))
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind"),
+    [
+        (lambda image: image.numpy() * 2, "ndarray"),
+        (lambda image: image.array.data * 2, "Array"),
+        (lambda image: image.array, "DataArray"),
+        (lambda image: image.data, "Tensor"),
+        (lambda image: image, "ScalarImage"),
+        (lambda image: vx.Subject(a=image), "Subject"),
+        (lambda _: None, "NoneType"),
+    ],
+)
+def test_what_apply_must_return(path, returned, kind):
+    class Own(Transform):
+        def apply(self, source, image, subject):
+            return returned(image)
+
+    for given in (vx.ScalarImage(path), subject(path), VOXELS):
+        with pytest.raises(vx.VoxarrayError, match=rf"Own.apply returned {kind}, .*Lambda") as one:
+            vx.Compose([Own(exclude=["seg"])])(given)
+        assert (type(one.value).__name__, one.value.code) == ("FormatError", "BAD_TRANSFORM")

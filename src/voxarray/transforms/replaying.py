@@ -116,7 +116,8 @@ def _step(entry: Entry) -> Callable[[Any], Any]:
     transform = getattr(transforms, name, None) if name in transforms.__all__ else None
     if not (isinstance(transform, type) and issubclass(transform, Transform)):
         raise _refusal(
-            f"this voxarray has no operation {name!r}. Update voxarray, or apply the steps again "
+            f"this voxarray has no operation {name!r}. If it is a class of your own, replay cannot "
+            "make it: apply the class itself. Otherwise update voxarray, or apply the steps again "
             "in Python"
         )
     _require_version(name, version, transform.version)

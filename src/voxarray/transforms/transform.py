@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.errors import MissingImageError, VoxarrayWarning
+from voxarray.core.errors import FormatError, MissingImageError, VoxarrayWarning
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import Entry, entry
 from voxarray.core.html_table import html_table
@@ -41,7 +41,9 @@ class Transform:
     tensor (C, W, H, D), and returns the same kind. Images and DataArrays stay lazy.
 
     Subclasses define `apply`, or `apply_transform` if they are made of other transforms, and name
-    their arguments in `args_names`; each is an attribute.
+    their arguments in `args_names`; each is an attribute. `apply` gets the voxels of one image as a
+    lazy source, the image and its subject. It returns a source, such as `Lambda` makes of a
+    function of the voxels.
 
     Examples:
         >>> scan = vx.testing.sample()
@@ -49,6 +51,14 @@ class Transform:
         True
         >>> vx.Flip(0).name
         'Flip'
+        >>> class Negative(vx.Transform):
+        ...     def applies_to(self, image):
+        ...         return isinstance(image, vx.ScalarImage)  # leaves label maps as they are
+        ...
+        ...     def apply(self, source, image, subject):
+        ...         return vx.Lambda(lambda voxels: -voxels).apply(source, image, subject)
+        >>> bool((Negative()(scan).numpy() == -scan.numpy()).all())
+        True
 
     Args:
         include: Names of the images to apply it to; by default all. For arrays in a dict, it is
@@ -101,6 +111,7 @@ class Transform:
         Raises:
             TypeError: For data of any other kind.
             MissingImageError: If ``keep`` names an image that there is not (``NO_SUCH_IMAGE``).
+            FormatError: If `apply` of a class of your own returns no source (``BAD_TRANSFORM``).
 
         Warns:
             VoxarrayWarning: If ``include`` names none of the images (``NOT_INCLUDED``): the
@@ -182,11 +193,23 @@ class Transform:
         return True
 
     def transformed(self, image: Image, subject: Subject) -> Image:
-        """The image after the transform, with an entry in its history."""
+        """The image after the transform, with an entry in its history.
+
+        Raises:
+            FormatError: If `apply` returns anything but a source (``BAD_TRANSFORM``).
+        """
         source = image.source
         result = self.apply(source, image, subject)
         if result is source:
             return image
+        if not isinstance(result, Source):
+            raise FormatError(
+                f"{self.name}.apply returned {type(result).__name__}, not a source of voxels: for "
+                "a function of the voxels, return vx.Lambda(function).apply(source, image, "
+                "subject); for the result of another transform, return what its apply returns; "
+                "if nothing changes, return source itself",
+                code="BAD_TRANSFORM",
+            )
         entries = self.entries(image, subject)
         mask = getattr(self, "masking_method", None)
         if isinstance(mask, str) and isinstance(subject.get(mask), Image):
@@ -195,7 +218,7 @@ class Transform:
         return image._on(replace(Window.of(result), history=history))
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
-        """The voxels after the transform, lazily; ``source`` itself if nothing changes.
+        """The voxels after the transform, as a lazy source; ``source`` itself if nothing changes.
 
         Args:
             source: The voxels of the image.
