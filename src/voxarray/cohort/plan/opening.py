@@ -85,7 +85,9 @@ class FileOpener:
             )
         if InputFingerprint.of(location) != origin.stamp:
             raise SourceChangedError(
-                f"{location} was changed after it was planned: plan again", path=location
+                f"{location} was changed after it was planned: convert again (parts of a plan: "
+                "plan again first)",
+                path=location,
             )
         return open_series(f"{location}{layer}", origin.series)
 
