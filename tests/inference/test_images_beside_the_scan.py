@@ -69,6 +69,22 @@ def test_a_label_map_that_preprocessing_asks_for_counts(convert, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "preprocess",
+    [vx.ZNormalization(masking_method="typo"), vx.Compose([vx.ToCanonical(), vx.Mask("typo")])],
+)
+def test_a_mask_that_does_not_exist_is_told_with_those_that_do(convert, tmp_path, preprocess):
+    given = {"patch_size": 8, "progress": False, "preprocess": preprocess}
+    told = r"'typo' is not understood: .* label map in the subject \('lobes', 'seg'\)"
+    subject = convert("seg", "lobes")[0]
+    with pytest.raises(vx.FormatError, match=told) as caught:
+        vx.infer(bright, subject, tmp_path / "a.nii", **given)
+    assert caught.value.code == "CANNOT_TRANSFORM"
+    alone = vx.Subject(t1=subject.t1)
+    with pytest.raises(vx.FormatError, match=r"label map in the subject \(none\)"):
+        vx.infer(bright, alone, tmp_path / "a.nii", **given)
+
+
+@pytest.mark.parametrize(
     "preprocess", [vx.CropOrPad(16), vx.EnsureShapeMultiple(8), Spacing((1, 1, 1), "linear")]
 )
 def test_the_grid_of_other_images_does_not_matter(tmp_path, preprocess):

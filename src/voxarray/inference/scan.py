@@ -26,6 +26,7 @@ from voxarray.source.pieces import pieces
 from voxarray.source.window import Window
 from voxarray.statistics.decoded_copies import staged
 from voxarray.subject import Subject
+from voxarray.transforms.masking import UnknownMaskError
 
 Preprocess = Callable[[Any], Any]
 
@@ -76,6 +77,7 @@ class Scan:
         channels: Images that become the network's channels, by name, as they were given.
         subject: What preprocessing is applied to: all images, or those that it asks for.
         preprocess: Applied to them first.
+        label_maps: Names of all label maps that were given, for errors that list them.
     """
 
     native: Grid
@@ -84,6 +86,7 @@ class Scan:
     channels: Mapping[str, Image]
     subject: Subject
     preprocess: Preprocess | None
+    label_maps: tuple[str, ...]
 
     @property
     def path(self) -> str | None:
@@ -107,7 +110,7 @@ class Scan:
                 numbers (``UNSUPPORTED_DTYPE``).
         """
         with naming_misfits(self.path):
-            subject = self.subject if self.preprocess is None else self.preprocess(self.subject)
+            subject = self._preprocessed()
         if not isinstance(subject, Subject):
             raise StateError(
                 f"preprocess returned {type(subject).__name__} for a subject: the function "
@@ -131,6 +134,15 @@ class Scan:
                 )
         return NetworkInput(_one_grid(after), tuple(image.source for image in after.values()))
 
+    def _preprocessed(self) -> Any:
+        if self.preprocess is None:
+            return self.subject
+        try:
+            return self.preprocess(self.subject)
+        except UnknownMaskError as error:
+            # The subject lacks what preprocessing does not name, so also the right name.
+            raise UnknownMaskError.among(self.label_maps, error.method) from None
+
 
 def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess | None) -> Scan:
     """The scan of an image or a subject; reads nothing, and does not preprocess yet.
@@ -150,6 +162,7 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
     before = {name: subject.get_image(name) for name in names}
     first = before[names[0]]
     by_name = before if preprocess is None else subject.get_images_dict(intensity_only=False)
+    label_maps = tuple(name for name, field in subject.items() if isinstance(field, LabelMap))
     mentioned = mentioned_names(preprocess)
     if names_its_images(preprocess):
         # Nothing that the network is not shown has a say in how: neither its grid nor its voxels.
@@ -164,7 +177,7 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
         if name in names[1:]
         or (name != names[0] and (name in mentioned or not is_beside(image, first)))
     }
-    return Scan(first.grid, first, others, before, subject, preprocess)
+    return Scan(first.grid, first, others, before, subject, preprocess, label_maps)
 
 
 def _is_costly(source: Source) -> bool:

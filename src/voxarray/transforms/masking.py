@@ -67,12 +67,34 @@ def _mask_of(
             return _side(method.capitalize(), source)
     elif isinstance(method, (int, np.integer, list, tuple)) and not isinstance(method, bool):
         return _within(six_bounds(method), source)
-    names = ", ".join(map(repr, _label_maps(subject))) or "none"
-    raise ValueError(
-        f"masking_method={method!r} is not understood: give the name of a label map in the subject "
-        f"({names}), a side ({', '.join(SIDES)}), one, three or six numbers of voxels to leave "
-        "out, or a function"
-    )
+    raise UnknownMaskError.among(_label_maps(subject), method)
+
+
+class UnknownMaskError(ValueError):
+    """A masking method that is none, such as a name that no label map of the subject has.
+
+    Attributes:
+        method: As it was given.
+    """
+
+    method: Any = None
+
+    @classmethod
+    def among(cls, label_maps: Sequence[str], method: Any) -> UnknownMaskError:
+        """The error for a masking method, with the names that could have been given.
+
+        Args:
+            label_maps: Names of the label maps of the subject.
+            method: As it was given.
+        """
+        names = ", ".join(map(repr, label_maps)) or "none"
+        error = cls(
+            f"masking_method={method!r} is not understood: give the name of a label map in the "
+            f"subject ({names}), a side ({', '.join(SIDES)}), one, three or six numbers of voxels "
+            "to leave out, or a function"
+        )
+        error.method = method
+        return error
 
 
 def _label(number: float) -> float:
