@@ -83,3 +83,34 @@ def test_what_a_second_pass_keeps_of_each_label_counts():
         with pytest.raises(vx.MemoryBudgetError, match="the statistics of 20 labels"):
             scan.statistics_by_label(many)
     assert len(scan.statistics_by_label(many)) == 20
+
+
+def test_sorting_labels_of_compressed_files_takes_no_more_than_the_budget(tmp_path):
+    shape, budget = (256, 256, 320), 150
+    voxels = np.random.default_rng(0).integers(0, 1000, shape, "i2")
+    labels = (np.arange(voxels.size) // 97 % 5).astype("u1").reshape(shape)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "scan.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "labels.nii.gz")
+    setup = SETUP.format(threads=4, budget=budget, path=str(tmp_path / "scan.nii.gz"))
+    setup += f"labels = vx.LabelMap({str(tmp_path / 'labels.nii.gz')!r})"
+    call = "result = [(n, s.count, s.minimum, s.median) for n, s in {}.items()]"
+    peak = peak_above_imports(setup, call.format("image.statistics_by_label(labels)"))
+    print(f"{peak.bytes / MIB:.0f} MiB")
+    chosen = {n: voxels[labels == n] for n in range(5)}
+    assert [tuple(item) for item in peak.result] == [
+        (n, item.size, item.min(), np.median(item)) for n, item in chosen.items()
+    ]
+    assert peak.bytes <= budget * MIB
+
+
+def test_labels_are_grouped_over_channels_and_runs_and_nan_is_none():
+    rng = np.random.default_rng(0)
+    voxels = rng.normal(size=(2, 90, 80, 70)).astype("f4")
+    names = rng.choice([-1.5, 0, 3, np.nan], (1, 90, 80, 70))
+    found = vx.ScalarImage(tensor=voxels).statistics_by_label(vx.LabelMap(tensor=names))
+    assert [*found] == [-1.5, 0, 3]
+    for name, statistics in found.items():
+        chosen = voxels[:, names[0] == name]
+        assert statistics.count == chosen.size
+        assert statistics.mean == pytest.approx(chosen.mean(dtype="f8"), abs=1e-12)
+        assert (statistics.minimum, statistics.maximum) == (chosen.min(), chosen.max())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sized
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,19 @@ from voxarray.core.errors import UnsupportedError
 from voxarray.core.memory import require
 from voxarray.core.progress import Progress
 from voxarray.counting.tally import CentredMeasures, Measures
+from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
+from voxarray.source.window import Window
 from voxarray.statistics.passes import TABLES, measuring_bytes, part_of_mask, require_mask
 from voxarray.statistics.summary import Statistics
 from voxarray.statistics.value_counts import is_countable
 
-_PLACE = np.dtype(np.intp).itemsize
-"""Bytes per voxel of a piece that say in which order its labels ascend."""
+_RUN = 1 << 18
+"""Voxels whose labels are sorted at once: places in order take far more than labels."""
+
+_SORTING = 4 * np.dtype(np.float64).itemsize
+"""Bytes per voxel of a run: places, as many again to sort them, sorted labels, sorted values."""
 
 _OF_BIN, _OF_INTERVAL = 16, 24
 """Bytes of a bin that is counted, and of an interval of statistics, which has two ends."""
@@ -61,30 +67,45 @@ def statistics_by_label(
         return {n: item.through(scaling.apply, stored.dtype) for n, item in results.items()}
     measures: dict[int | float, Measures] = {}
     itemsizes = source.dtype.itemsize + labels.dtype.itemsize
-    require_room(source, 2 * itemsizes + _PLACE, "the statistics")  # while a piece is sorted
+    held_bytes = _block_bytes(labels)
+    sorting = held_bytes + _SORTING * min(_RUN, math.prod(source.shape))
+    require_room(source, 2 * itemsizes, "the statistics", sorting)  # while a piece is sorted
     # While it is counted.
-    require_room(source, itemsizes, "the statistics", measuring_bytes(source))
+    require_room(source, itemsizes, "the statistics", measuring_bytes(source) + held_bytes)
     for box, voxels in pieces(source, report):
-        for label, values in _groups(voxels, part_of_mask(labels, box)):
+        for label, values in _groups(voxels, labels, box):
             measure = measures.setdefault(label, Measures())
             measure.add(values)
             measure.sketch.shrink()  # one table at a time, however many labels there are
             del values
         del voxels  # or it would be held while the next one is read
-        if len(measures) > MAX_LABELS:
-            raise UnsupportedError(
-                f"more than {MAX_LABELS:,} different labels of type {labels.dtype}: these are "
-                "measurements, not labels; give a label map",
-                code="TOO_MANY_VALUES",
-                path=labels.path,
-            )
+        _require_few(measures, labels)
         # How many labels there are, and how many values each has, is known no sooner.
-        _require_kept(source, itemsizes, measures.values(), len(measures), 0)
+        _require_kept(source, itemsizes, measures.values(), len(measures), held_bytes)
     results = {}
     for label in sorted(measures):
         measure = measures.pop(label)  # a second pass needs the room
         results[label] = Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
     return results | _from_the_means(source, labels, results)
+
+
+def _block_bytes(labels: Source) -> int:
+    """Bytes that reading a label map keeps: its decoded blocks; a plain file has none."""
+    base = Window.of(labels).base
+    nbytes = math.prod(base.shape) * base.dtype.itemsize
+    is_plain = base.bytes_on_disk is not None and base.bytes_on_disk >= nbytes
+    return 0 if is_plain else labels.reading_bytes
+
+
+def _require_few(found: Sized, labels: Source) -> None:
+    """Refuse measurements in the place of labels."""
+    if len(found) > MAX_LABELS:
+        raise UnsupportedError(
+            f"more than {MAX_LABELS:,} different labels of type {labels.dtype}: these are "
+            "measurements, not labels; give a label map",
+            code="TOO_MANY_VALUES",
+            path=labels.path,
+        )
 
 
 def _require_kept(
@@ -97,7 +118,7 @@ def _require_kept(
         itemsizes: Bytes of a voxel and its label.
         measures: Counts of labels.
         number: How many labels there are.
-        held_bytes: Bytes of statistics that are complete.
+        held_bytes: Bytes of statistics that are complete, and of blocks of the label map.
     """
     counts = sum(measure.sketch.nbytes for measure in measures)
     what = f"the statistics of {number:,} labels"
@@ -117,11 +138,11 @@ def _from_the_means(
     far = {n: CentredMeasures(item.mean, item.std) for n, item in results.items() if item.is_far}
     if not far:
         return {}
-    held_bytes = sum(item.nbytes for item in results.values())
+    held_bytes = _block_bytes(labels) + sum(item.nbytes for item in results.values())
     itemsizes = source.dtype.itemsize + labels.dtype.itemsize
     _require_kept(source, itemsizes, (), len(results), held_bytes)
     for box, voxels in pieces(source):
-        for label, values in _groups(voxels, part_of_mask(labels, box)):
+        for label, values in _groups(voxels, labels, box):
             if label in far:
                 far[label].add(values)
                 far[label].sketch.shrink()
@@ -131,14 +152,41 @@ def _from_the_means(
     return {label: results[label].from_the_mean(far.pop(label).sketch) for label in sorted(far)}
 
 
-def _groups(voxels: NDArray, labels: NDArray) -> Iterator[tuple[int | float, NDArray]]:
+def _groups(
+    voxels: NDArray, labels: Source, box: Selection
+) -> Iterator[tuple[int | float, NDArray]]:
     """Each label of a piece with the values (n,) of its voxels; NaN is no label."""
-    names = np.broadcast_to(labels, voxels.shape).ravel()
-    order = np.argsort(names, kind="stable")
-    names, values = names[order], voxels.ravel()[order]
-    del order  # or it would be held while the values are counted
-    starts = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]]))
-    for start, stop in zip(starts, [*starts[1:], len(names)], strict=True):
-        name = names[start].item()
+    names = _in_disk_order(np.broadcast_to(part_of_mask(labels, box), voxels.shape))
+    values = _in_disk_order(voxels)
+    runs = [slice(n, n + _RUN) for n in range(0, len(names), _RUN)]
+    found = [np.unique(names[run], return_counts=True) for run in runs]
+    numbers: dict[int | float, int] = {}
+    for some, counts in found:
+        for name, number in _labels_of(some, counts):
+            numbers[name] = numbers.get(name, 0) + number
+        _require_few(numbers, labels)
+    stops = np.cumsum([*numbers.values()]).tolist()
+    place = {n: stop - number for (n, number), stop in zip(numbers.items(), stops, strict=True)}
+    grouped = np.empty(sum(numbers.values()), values.dtype)
+    for run, (some, counts) in zip(runs, found, strict=True):
+        ascending = values[run][np.argsort(names[run], kind="stable")]
+        start = 0
+        for name, number in _labels_of(some, counts):
+            first = place[name]
+            grouped[first : first + number] = ascending[start : start + number]
+            start, place[name] = start + number, first + number
+    del names, values, ascending  # or they would be held while the values are counted
+    for name in sorted(numbers):
+        yield name, grouped[place[name] - numbers[name] : place[name]]
+
+
+def _in_disk_order(voxels: NDArray) -> NDArray:
+    """Voxels (n,) of a piece (C, W, H, D), without a copy where they lie in memory like this."""
+    return voxels.transpose(0, 3, 2, 1).reshape(-1)
+
+
+def _labels_of(names: NDArray, counts: NDArray) -> Iterator[tuple[int | float, int]]:
+    """Distinct labels with how many voxels have them; NaN, the last one, is left out."""
+    for name, number in zip(names.tolist(), counts.tolist(), strict=True):
         if name == name:
-            yield (int(name) if float(name).is_integer() else name), values[start:stop]
+            yield (int(name) if float(name).is_integer() else name), number
