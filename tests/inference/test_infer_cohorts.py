@@ -118,6 +118,59 @@ def test_the_command_line_predicts_in_workers_and_resumes(cohort, net, model, tm
     assert "3 converted" in other.output
 
 
+@pytest.mark.parametrize("how", ["here", "workers", "parts"])
+def test_a_query_chooses_what_the_command_line_predicts(cohort, net, model, tmp_path, how):
+    words = ["infer", str(model), cohort.path, str(tmp_path / "labels"), "--patch-size", "8"]
+    words += ["--query", "depth > 11"]
+    runs = {
+        "here": [words],
+        "workers": [[*words, "--workers", "2"]],
+        "parts": [
+            *([*words, "--partition", part] for part in ("1/2", "2/2")),
+            ["finalise", str(tmp_path / "labels")],
+        ],
+    }
+    for run in runs[how]:
+        made = CliRunner().invoke(main, run)
+        assert made.exit_code == 0, made.output
+    check(vx.Cohort(tmp_path / "labels"), cohort[["sub-1", "sub-2"]], net)
+
+
+def test_queries_that_choose_nothing_or_have_no_effect_are_refused(cohort, model, tmp_path):
+    scan = str(next((tmp_path / "scans").iterdir()))
+    vx.convert(scan, tmp_path / "scan.ome.zarr")
+    start = ["infer", str(model)]
+    for target in ([cohort.path], [cohort.path, str(tmp_path / "labels")]):
+        done = CliRunner().invoke(
+            main, [*start, *target, "--patch-size", "8", "--query", "depth > 99"]
+        )
+        assert done.exit_code == 1
+        assert "NOTHING_FOUND" in done.stderr
+        done = CliRunner().invoke(
+            main, [*start, *target, "--patch-size", "8", "--query", "nix == 1"]
+        )
+        assert done.exit_code == 2
+    for target in ([str(tmp_path / "scan.ome.zarr")], [scan, str(tmp_path / "labels.nii.gz")]):
+        done = CliRunner().invoke(
+            main, [*start, *target, "--patch-size", "8", "--query", "depth > 1"]
+        )
+        assert done.exit_code == 2
+        assert "--query would have no effect" in done.stderr
+    assert not (tmp_path / "labels").exists()
+
+
+def test_parts_of_layers_that_a_query_asks_for_are_the_same_subjects(cohort, model):
+    """Those that another part has added since leave no subject out."""
+    words = ["infer", str(model), cohort.path, "--patch-size", "8"]
+    words += ["--query", "'prediction' not in labels"]
+    for part in ("1/2", "2/2"):
+        made = CliRunner().invoke(main, [*words, "--partition", part])
+        assert made.exit_code == 0, made.output
+    assert all(list(row) == ["prediction"] for row in vx.Cohort(cohort.path).table["labels"])
+    again = CliRunner().invoke(main, words)
+    assert "NOTHING_FOUND" in again.stderr
+
+
 def test_a_scheduler_predicts(cohort, net, model, tmp_path):
     distributed = pytest.importorskip("distributed")
     arguments = ["infer", str(model), cohort.path, str(tmp_path / "labels"), "--patch-size", "8"]

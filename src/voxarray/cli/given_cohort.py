@@ -1,10 +1,17 @@
-"""Whether a path that a command was given is a cohort, or an image."""
+"""Cohorts that a command was given, and what it is to take of them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import click
+
 from voxarray.cohort.folder import CohortLayout
-from voxarray.core.errors import UnsupportedError
+from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError
 from voxarray.formats.registry import format_of, is_image_folder
+
+if TYPE_CHECKING:
+    from voxarray.cohort.cohort import Cohort
 
 
 def is_cohort(path: str) -> bool:
@@ -19,3 +26,35 @@ def is_cohort(path: str) -> bool:
         return CohortLayout.of(path).is_cohort()
     except UnsupportedError:  # a URL from which is only read
         return False
+
+
+def matching(cohort: Cohort, query: str | None) -> Cohort:
+    """The images that a query chooses, be it none of them; without a query, all.
+
+    Raises:
+        click.UsageError: The query is none, or names no column.
+    """
+    if query is None:
+        return cohort
+    try:
+        return cohort.query(query)
+    except FormatError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def queried(cohort: Cohort, query: str | None) -> Cohort:
+    """The images that are wanted.
+
+    Raises:
+        click.UsageError: The query is none, or names no column.
+        MissingFileError: No subject matches it (``NOTHING_FOUND``).
+    """
+    subset = matching(cohort, query)
+    if query is not None and not len(subset):
+        raise MissingFileError(
+            f"nothing to do: none of the {len(cohort)} subjects of {cohort.path} matches the query "
+            f"{query!r}; voxarray catalogue {cohort.path} --query shows what a query chooses",
+            code="NOTHING_FOUND",
+            path=cohort.path,
+        )
+    return subset

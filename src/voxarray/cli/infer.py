@@ -14,7 +14,7 @@ from voxarray.cli import options as choices
 from voxarray.cli.cohort_run import run_and_report
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination, Kind
-from voxarray.cli.given_cohort import is_cohort
+from voxarray.cli.given_cohort import is_cohort, matching, queried
 from voxarray.cli.outcome import Outcome, told_when_stopped
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.folder import CohortLayout
@@ -126,6 +126,11 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
 @click.option(
     "--pipeline", type=click.Path(dir_okay=False), help="YAML file of transforms to apply first"
 )
+@click.option(
+    "--query",
+    help="If SOURCE is a cohort: only its images that match this condition, such as "
+    '"spacing_max < 2"',
+)
 @choices.who_does_it
 @how_it_speaks(as_json=True)
 def command(
@@ -136,6 +141,7 @@ def command(
     memory: str | None,
     device: str | None,
     pipeline: str | None,
+    query: str | None,
     classes: Any,
     flips: str | None,
     **arguments: Any,
@@ -156,13 +162,13 @@ def command(
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     if destination is None:
         with dask.config.set(budget), told_when_stopped(source), stoppable():
-            _layers(transform, source, layer, arguments)
+            _layers(transform, source, layer, query, arguments)
         return
     target = Destination.of(destination)
     _refuse_folder_for_one(target, source)
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if target.kind is Kind.COHORT:
-            mapped = Cohort(source).map(transform)
+            mapped = queried(Cohort(source), query).map(transform)
             run = choices.execution(arguments)
             folder = CohortLayout.of(target.path)
             run_and_report(
@@ -170,7 +176,7 @@ def command(
                 lambda watcher: mapped.make(folder.root, ArchiveOptions(), run, watcher),
             )
         else:
-            _predict_one(transform, source, target.path, arguments)
+            _predict_one(transform, source, target.path, query, arguments)
 
 
 def _refuse_folder_for_one(target: Destination, source: str) -> None:
@@ -244,13 +250,18 @@ class _Teller(logging.Handler):
 
 
 def _layers(
-    transform: InferenceTransform, source: str, layer: str, arguments: dict[str, Any]
+    transform: InferenceTransform,
+    source: str,
+    layer: str,
+    query: str | None,
+    arguments: dict[str, Any],
 ) -> None:
     """Labels as layers of the archive of a scan, or of those of a cohort."""
     unused = [name for name in ("overwrite", "max_failures", "retry") if arguments[name]]
     is_cohort = os.path.isdir(CohortLayout.of(source).journal)
     execution = {name: arguments[name] for name in ("workers", "scheduler", "partition")}
-    unused += [name for name, value in execution.items() if value and not is_cohort]
+    of_cohorts = {**execution, "query": query is not None}
+    unused += [name for name, value in of_cohorts.items() if value and not is_cohort]
     if unused:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise click.UsageError(
@@ -260,7 +271,8 @@ def _layers(
     outcome = Outcome()
     outcome.console.document.update(source=source, layer=layer)
     if is_cohort:
-        _layers_of_cohort(transform, Cohort(source), layer, execution, outcome)
+        cohort = _part(Cohort(source), query, execution.pop("partition"))
+        _layers_of_cohort(transform, cohort, layer, execution, outcome)
     else:
         with outcome.attempt(source), _projection_told():
             label_map = add_layer(
@@ -268,6 +280,19 @@ def _layers(
             )
             outcome.console.say(f"{source} has the layer {layer}: {label_map!r}")
     outcome.exit()
+
+
+def _part(cohort: Cohort, query: str | None, partition: tuple[int, int] | None) -> Cohort:
+    """The subjects that are to get a layer.
+
+    A query may ask for layers, which other parts add meanwhile: it chooses among the subjects of
+    a part, so that no subject changes from one part to another, and may leave none of them.
+    """
+    if partition is None:
+        return queried(cohort, query)
+    number, count = partition
+    names = cohort.names[number - 1 :: count]
+    return matching(cohort.where(cohort.table["subject"].isin(names)), query)
 
 
 def _layers_of_cohort(
@@ -291,9 +316,14 @@ def _layers_of_cohort(
 
 
 def _predict_one(
-    transform: InferenceTransform, source: str, target: str, arguments: dict[str, Any]
+    transform: InferenceTransform,
+    source: str,
+    target: str,
+    query: str | None,
+    arguments: dict[str, Any],
 ) -> None:
     unused = [f"--{name}" for name in ("workers", "scheduler", "partition") if arguments[name]]
+    unused += [] if query is None else ["--query"]
     if unused:
         raise click.UsageError(
             f"{', '.join(unused)} would have no effect on one scan: leave out {', '.join(unused)}"

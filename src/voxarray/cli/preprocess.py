@@ -11,13 +11,13 @@ from voxarray.cli import options as choices
 from voxarray.cli.cohort_run import run_and_report
 from voxarray.cli.console import console, how_it_speaks
 from voxarray.cli.destinations import Destination, flags_given
+from voxarray.cli.given_cohort import queried
 from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, repeated
 from voxarray.cli.outcome import told_when_stopped
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.convert import watching
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
-from voxarray.core.errors import FormatError, MissingFileError
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder
 from voxarray.transforms import Compose
@@ -88,7 +88,7 @@ def command(
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         pipeline = _pipeline(os.path.expanduser(file))
-        mapped = _queried(Cohort(path), query).map(pipeline)
+        mapped = queried(Cohort(path), query).map(pipeline)
         archive_options = {name: arguments[name] for name in ("levels", "chunk", "codec", "zipped")}
         options = ArchiveOptions(**archive_options)
         if jobs is not None:
@@ -109,29 +109,6 @@ def command(
         run_and_report(
             folder, lambda watcher: mapped.make(folder.root, options, run, watcher, mixed=mixed)
         )
-
-
-def _queried(cohort: Cohort, query: str | None) -> Cohort:
-    """The subjects that are wanted.
-
-    Raises:
-        click.UsageError: The query is none, or names no column.
-        MissingFileError: No subject matches it (``NOTHING_FOUND``).
-    """
-    if query is None:
-        return cohort
-    try:
-        subset = cohort.query(query)
-    except FormatError as error:
-        raise click.UsageError(str(error)) from None
-    if not len(subset):
-        raise MissingFileError(
-            f"nothing to do: none of the {len(cohort)} subjects of {cohort.path} matches the query "
-            f"{query!r}; voxarray catalogue {cohort.path} --query shows what a query chooses",
-            code="NOTHING_FOUND",
-            path=cohort.path,
-        )
-    return subset
 
 
 def _pipeline(file: str) -> Compose:
