@@ -357,8 +357,8 @@ def _of_sources(
     except Exception as error:  # of whatever reads the source: the other archives are verified
         failure = failure_of(error, item.origin.source, opener.places)
         # Whoever tells of a problem says first where it is.
-        text = failure.message.removeprefix(f"{failure.file} ")
-        return [Problem(failure.code, failure.file, text)]
+        message = failure.message.removeprefix(f"{failure.file} ")
+        return [Problem(failure.code, failure.file, message)]
     if problems and _is_computed(item):
         differing = ", ".join(dict.fromkeys(problem.code for problem in problems))
         text = (
