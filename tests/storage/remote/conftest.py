@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
 import dask.config
 import nibabel as nib
@@ -104,3 +105,13 @@ def server(bucket):
     if bucket.server is None:
         pytest.skip("moto does not fail when it is told to")
     return bucket.server
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Folder of a cache of chunks, which is used while the test runs."""
+    folder = tmp_path / "kept"
+    values = {"voxarray.remote-cache": "64 MiB", "voxarray.remote-cache-directory": str(folder)}
+    with dask.config.set(values):
+        yield folder
+    shutil.rmtree(folder, ignore_errors=True)  # else it is named when the tests end

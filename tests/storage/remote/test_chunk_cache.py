@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import pickle
-import shutil
 import threading
 from pathlib import Path
 
@@ -27,15 +26,6 @@ def save(bucket, seed=0, **options):
     vx.ScalarImage(tensor=voxels).save(f"{bucket.url}/a.ome.zarr", chunks=16, **options)
     objects.forget()
     return voxels
-
-
-@pytest.fixture
-def kept(tmp_path):
-    folder = tmp_path / "kept"
-    values = {"voxarray.remote-cache": "64 MiB", "voxarray.remote-cache-directory": str(folder)}
-    with dask.config.set(values):
-        yield folder
-    shutil.rmtree(folder, ignore_errors=True)  # else it is named when the tests end
 
 
 def files(folder):

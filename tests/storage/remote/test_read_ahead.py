@@ -6,7 +6,6 @@ import errno
 import gc
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import threading
@@ -68,6 +67,12 @@ def chunks_of(patches):
     return found
 
 
+def require_each_fetched_once(puts, patches):
+    """Chunks of these patches were put into the cache once each, and no others."""
+    assert set(puts.values()) == {1}
+    assert len(puts) == len(chunks_of(patches))
+
+
 def settled():
     """Wait until nothing is under way any more."""
     thread = thread_pools.preparing_thread()
@@ -82,13 +87,9 @@ def settled():
 
 
 @pytest.fixture
-def kept(tmp_path):
-    folder = tmp_path / "kept"
-    values = {"voxarray.remote-cache": "64 MiB", "voxarray.remote-cache-directory": str(folder)}
-    with dask.config.set(values):
-        yield folder
-        settled()
-    shutil.rmtree(folder, ignore_errors=True)  # else it is named when the tests end
+def kept(kept):
+    yield kept
+    settled()
 
 
 @pytest.fixture
@@ -147,8 +148,7 @@ def test_a_pass_in_order_fetches_each_chunk_of_its_patches_once(server, bucket, 
     for patch in found:
         require_right(patch, voxels)
     settled()
-    assert set(puts.values()) == {1}
-    assert len(puts) == len(chunks_of(found))
+    require_each_fetched_once(puts, found)
 
 
 def test_a_batch_is_fetched_at_once(server, bucket, kept, puts, ahead):
@@ -160,8 +160,7 @@ def test_a_batch_is_fetched_at_once(server, bucket, kept, puts, ahead):
         require_right(patch, voxels)
     settled()
     assert ahead["fetched"] > 0
-    assert set(puts.values()) == {1}
-    assert len(puts) == len(chunks_of(found))
+    require_each_fetched_once(puts, found)
 
 
 @pytest.mark.parametrize("asked", [[7], [4, 9, 2, 21], [5, 5, 5]])
@@ -261,8 +260,7 @@ def test_an_archive_in_one_file(server, bucket, kept, puts, ahead, tmp_path):
         require_right(patch, voxels)
     settled()
     assert ahead["fetched"] > 0
-    assert set(puts.values()) == {1}
-    assert len(puts) == len(chunks_of(found))
+    require_each_fetched_once(puts, found)
 
 
 def test_a_dataset_that_is_iterated_over_knows_its_order(server, bucket, kept, puts, ahead):
@@ -273,8 +271,7 @@ def test_a_dataset_that_is_iterated_over_knows_its_order(server, bucket, kept, p
         require_right(patch, voxels)
     settled()
     assert ahead["fetched"] > 0
-    assert set(puts.values()) == {1}
-    assert len(puts) == len(chunks_of(found))
+    require_each_fetched_once(puts, found)
 
 
 # --- Bounds ---------------------------------------------------------------------------------------
