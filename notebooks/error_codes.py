@@ -10,8 +10,9 @@ from __future__ import annotations
 import ast
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -48,7 +49,8 @@ class ErrorCode:
     meaning: str
 
 
-def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
+@cache
+def error_codes(source: Path = SOURCE) -> tuple[ErrorCode, ...]:
     """All codes, in alphabetical order.
 
     Args:
@@ -63,7 +65,7 @@ def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
         for code, error, says in _uses(tree, defaults):
             uses.setdefault(code, []).append((error, says, module))
     meanings = dict(defaults.values())
-    return [
+    return tuple(
         ErrorCode(
             code,
             tuple(dict.fromkeys(error for error, _, _ in found if error)),
@@ -73,7 +75,7 @@ def error_codes(source: Path = SOURCE) -> list[ErrorCode]:
             meanings.get(code, ""),
         )
         for code, found in sorted(uses.items())
-    ]
+    )
 
 
 def _defaults(tree: ast.Module) -> dict[str, tuple[str, str]]:
@@ -90,10 +92,12 @@ def _defaults(tree: ast.Module) -> dict[str, tuple[str, str]]:
 
 def _uses(tree: ast.Module, defaults: dict[str, tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
     """Code, what carries it, and its message; empty texts where the source does not tell."""
-    takers, names = dict(_takers(tree)), _constants(tree)
-    carriers, parts = _carriers(tree), _parts(tree)
-    yield from _warned(tree)
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))  # once: walking is most of the time
+    bodies = [list(ast.walk(node)) for node in nodes if isinstance(node, ast.FunctionDef)]
+    takers, names = dict(_takers(nodes)), _constants(tree)
+    carriers, parts = _carriers(bodies), _parts(bodies)
+    yield from _warned(nodes)
+    for node in nodes:
         if isinstance(node, ast.ClassDef):
             for inner in node.body:
                 if isinstance(inner, ast.Assign) and _name(inner.targets[0]) == "default_code":
@@ -112,17 +116,17 @@ def _uses(tree: ast.Module, defaults: dict[str, tuple[str, str]]) -> Iterator[tu
                 yield defaults[own][0], own, _message(node, of_node)
 
 
-def _warned(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+def _warned(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, str, str]]:
     """Texts that begin with a code: warnings, but for what the command line says at its end."""
     inner: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             inner.update(id(part) for part in node.values)
         elif isinstance(node, ast.Call) and _name(node.func) == "exit":
             inner.update(id(part) for given in node.args for part in ast.walk(given))
         elif isinstance(node, ast.Expr):  # documentation
             inner.add(id(node.value))
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in inner:
             found = _WARNED.match(_text(node))
             if found:
@@ -139,15 +143,13 @@ def _constants(tree: ast.Module) -> dict[str, str]:
     }
 
 
-def _carriers(tree: ast.Module) -> dict[int, str]:
+def _carriers(bodies: Sequence[Sequence[ast.AST]]) -> dict[int, str]:
     """What carries a code that a function puts into a variable first, by the assignment."""
     found: dict[int, str] = {}
-    for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    for body in bodies:
+        calls = [node for node in body if isinstance(node, ast.Call)]
         carrier = next((_name(one.func) for one in calls if _is_told_of_a_variable(one)), "")
-        for node in ast.walk(function):
+        for node in body:
             if carrier and isinstance(node, (ast.Assign, ast.AnnAssign)):
                 found[id(node)] = carrier
     return found
@@ -166,9 +168,9 @@ def _meaning(node: ast.ClassDef) -> str:
     return " ".join(text.replace("``", "").split())
 
 
-def _takers(tree: ast.Module) -> Iterator[tuple[str, tuple[int, str]]]:
+def _takers(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, tuple[int, str]]]:
     """Functions of a module that are handed a code: in which place, and what they return."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef):
             names = [one.arg for one in node.args.args if one.arg != "self"]
             if "code" in names:
@@ -216,18 +218,16 @@ def _carrier(call: ast.Call, takers: dict[str, tuple[int, str]]) -> str:
     return name if name[:1].isupper() else made if made[:1].isupper() else ""
 
 
-def _parts(tree: ast.Module) -> dict[int, dict[str, ast.expr]]:
+def _parts(bodies: Sequence[Sequence[ast.AST]]) -> dict[int, dict[str, ast.expr]]:
     """By call, the expressions of the variables that its function sets once."""
     found: dict[int, dict[str, ast.expr]] = {}
-    for function in ast.walk(tree):
-        if not isinstance(function, ast.FunctionDef):
-            continue
+    for body in bodies:
         once: dict[str, list[ast.expr]] = {}
-        for node in ast.walk(function):
+        for node in body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 once.setdefault(node.targets[0].id, []).append(node.value)
         parts = {name: values[0] for name, values in once.items() if len(values) == 1}
-        found.update({id(one): parts for one in ast.walk(function) if isinstance(one, ast.Call)})
+        found.update({id(one): parts for one in body if isinstance(one, ast.Call)})
     return found
 
 

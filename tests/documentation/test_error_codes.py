@@ -92,6 +92,7 @@ def test_every_code_says_what_carries_it(table):
 
 def test_codes_lead_to_the_pages_that_tell_of_them(table, tmp_path):
     codes = sys.modules["codes"]
+    page = codes.page()
     (tmp_path / "a.md").write_text(
         "# Do it\n\n(`ONE`)\n\n## Well, then\n\n`TWO` and `TWO`\n\n"
         "```python\n# `THREE`\n```\n\n`x`\n"
@@ -102,7 +103,7 @@ def test_codes_lead_to_the_pages_that_tell_of_them(table, tmp_path):
     }
     link = "[Preprocess: Images on different grids](how-to/preprocess.md#images-on-different-grids)"
     for code in ("GRID_MISMATCH", "MASK_MISMATCH", "GRIDS_DIFFER"):
-        entry = codes.page().split(f"\n## {code} ")[1].split("\n## ")[0]
+        entry = page.split(f"\n## {code} ")[1].split("\n## ")[0]
         assert f"More in {link}" in entry
 
 
