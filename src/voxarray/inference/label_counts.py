@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.counting.cells import count_block
 from voxarray.geometry.selection import Selection
+
+_MOST_NUMBERED = 1 << 16
+"""Boxes are sought for all numbers up to the largest label: of larger ones only for those seen."""
 
 
 @dataclass
@@ -48,23 +53,27 @@ class LabelCounts:
 
 
 def _count(counts: dict[int, int], voxels: NDArray) -> None:
-    values, numbers = np.unique(voxels, return_counts=True)
+    values, numbers = count_block(voxels)
     for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
         counts[value] = counts.get(value, 0) + number
 
 
 def _bounds(voxels: NDArray) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
     """Labels of a piece (w, h, d), and the corners of the box that each fills."""
-    values, numbered = np.unique(voxels, return_inverse=True)
     from scipy.ndimage import find_objects
 
-    boxes = find_objects(numbered.reshape(voxels.shape) + 1)
+    values: Sequence[int]
+    if voxels.min() >= 0 and voxels.max() < _MOST_NUMBERED:  # nothing is sorted
+        values, boxes = range(1, _MOST_NUMBERED), find_objects(voxels)
+    else:
+        found, numbered = np.unique(voxels, return_inverse=True)
+        values, boxes = found.tolist(), find_objects(numbered.reshape(voxels.shape) + 1)
     return [
         (
-            int(value),
+            value,
             np.array([s.start for s in slices], np.int64),
             np.array([s.stop for s in slices], np.int64),
         )
-        for value, slices in zip(values.tolist(), boxes, strict=True)
+        for value, slices in zip(values, boxes, strict=False)
         if value != 0 and slices is not None
     ]
