@@ -115,7 +115,7 @@ def six_bounds(bounds: Bounds) -> Six:
     Raises:
         ValueError: If it is not one, three or six whole numbers of at least 0.
     """
-    numbers: list[Any] = [bounds] if isinstance(bounds, (int, np.integer)) else list(bounds)
+    numbers: list[Any] = list(bounds) if isinstance(bounds, (Sequence, np.ndarray)) else [bounds]
     are_whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in numbers)
     if not are_whole or any(n < 0 for n in numbers) or len(numbers) not in (1, 3, 6):
         raise ValueError(

@@ -32,7 +32,8 @@ class Clamp(IntensityTransform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        ValueError: If there is no bound, one is NaN, or the minimum is above the maximum.
+        ValueError: If there is no bound, one is not a number or is NaN, or the minimum is above
+            the maximum.
         UnsupportedError: When applied to complex voxels (``UNSUPPORTED_DTYPE``), or if an integer
             type does not hold a bound (``OUT_OF_TYPE``).
     """
@@ -45,11 +46,13 @@ class Clamp(IntensityTransform):
         super().__init__(**kwargs)
         if out_min is None and out_max is None:
             raise ValueError("a minimum is needed, or a maximum")
-        if out_min is not None and out_max is not None and out_min > out_max:
-            raise ValueError(f"the minimum {out_min} is above the maximum {out_max}")
         for bound in (out_min, out_max):
+            if bound is not None and not isinstance(bound, (int, float, np.integer, np.floating)):
+                raise ValueError(f"a bound is a number or None, not {bound!r}")
             if bound is not None and bound != bound:
                 raise ValueError("a bound is a number or None, and NaN would become every voxel")
+        if out_min is not None and out_max is not None and out_min > out_max:
+            raise ValueError(f"the minimum {out_min} is above the maximum {out_max}")
         self.out_min, self.out_max = out_min, out_max
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:

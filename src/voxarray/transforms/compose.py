@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from voxarray.core.function_arguments import require_transform
@@ -28,8 +28,8 @@ class Compose(Transform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
-        TypeError: If one of them cannot be called, is a class or a transform of TorchIO, or if a
-            name is not text.
+        TypeError: If they are no list or dict, one of them cannot be called, is a class or a
+            transform of TorchIO, or if a name is not text.
     """
 
     def __init__(
@@ -38,6 +38,11 @@ class Compose(Transform):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(transforms, str) or not isinstance(transforms, Iterable):
+            raise TypeError(
+                "the transforms are a list or a dict, such as [vx.ToCanonical()], "
+                f"not {transforms!r}"
+            )
         by_name = transforms if isinstance(transforms, Mapping) else None
         self._names = {} if by_name is None else {key: n for n, key in enumerate(by_name)}
         self.transforms: list[Callable[[Any], Any]] = list(

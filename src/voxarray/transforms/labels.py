@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -48,6 +48,7 @@ class RemapLabels(LabelTransform):
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
 
     Raises:
+        TypeError: If the remapping is not a dict.
         ValueError: If labels are not numbers.
         UnsupportedError: When applied, if no type holds the new labels (``UNSUPPORTED_DTYPE``).
     """
@@ -83,6 +84,10 @@ class RemoveLabels(LabelTransform):
         background_label: Label that replaces them.
         masking_method: Voxels in which labels are changed, as for `RemapLabels`.
         **kwargs: ``include``, ``exclude``, ``keep``, ``label_keys`` and ``copy`` of `Transform`.
+
+    Raises:
+        TypeError: If the labels are not several.
+        ValueError: If labels are not numbers.
     """
 
     args_names: ClassVar[tuple[str, ...]] = ("labels", "background_label", "masking_method")
@@ -95,6 +100,8 @@ class RemoveLabels(LabelTransform):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(labels, str) or not isinstance(labels, Iterable):
+            raise TypeError(f"the labels to remove are a list, such as [1, 2], not {labels!r}")
         self.labels, self.background_label = list(labels), background_label
         self.masking_method = masking_method
         self._remapping = _labels_by_label(dict.fromkeys(self.labels, background_label))
@@ -166,8 +173,11 @@ class OneHot(LabelTransform):
         super().__init__(**kwargs)
         if num_classes is None:
             num_classes = -1
-        if num_classes != -1 and num_classes < 1:
-            raise ValueError(f"num_classes is positive, or -1 to find it, not {num_classes}")
+        is_number = isinstance(num_classes, (int, float, np.integer))
+        if not is_number or (num_classes != -1 and not 1 <= num_classes == num_classes // 1):
+            raise ValueError(
+                f"num_classes is positive and whole, or -1 to find it, not {num_classes!r}"
+            )
         self.num_classes = num_classes
 
     def apply(self, source: Window, image: Image, subject: Subject) -> Source:
@@ -276,6 +286,11 @@ def remapped(
 
 
 def _labels_by_label(remapping: Mapping[Any, Any]) -> dict[Any, Any]:
+    if not isinstance(remapping, Mapping):
+        raise TypeError(
+            "a remapping is a dict from old labels to new ones, such as {1: 7}, "
+            f"not {remapping!r}"
+        )
     pairs = {}
     # As a history has it, where JSON knows no other keys than text.
     recorded = remapping["pairs"] if set(remapping) == {"pairs"} else None

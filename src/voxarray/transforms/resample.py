@@ -206,7 +206,12 @@ class Resize(SpatialTransform):
         super().__init__(**kwargs)
         shape: list[Any] = np.ravel(target_shape).tolist()
         shape = shape * 3 if len(shape) == 1 else shape
-        if len(shape) != 3 or any(int(n) != n or n < -1 or n == 0 for n in shape):
+        are_numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in shape)
+        if (
+            len(shape) != 3
+            or not are_numbers
+            or any(n != int(n) or n < -1 or n == 0 for n in shape)
+        ):
             raise ValueError(
                 f"target_shape is one positive whole number or three, or -1, not {target_shape!r}"
             )
@@ -303,9 +308,11 @@ def _checked_target(target: Any) -> Any:
         shape, affine = target
         if np.shape(shape) != (3,) or np.shape(affine) != (4, 4):
             raise GridError(
-                "a grid is given as (W, H, D) and an affine of shape (4, 4), not "
-                f"{np.shape(shape)} and {np.shape(affine)}"
+                "two values are a grid, (W, H, D) and an affine of shape (4, 4), and not "
+                f"{shape!r} and {affine!r}; a spacing is one number of mm or three"
             )
+        if any(n != int(n) for n in shape):
+            raise GridError(f"a grid has whole numbers of voxels, and not {shape!r}")
         return Grid(tuple(int(n) for n in shape), affine)  # type: ignore[arg-type]
     if isinstance(target, (Sequence, np.ndarray)) and len(target) == 3:
         return _spacing(target)
