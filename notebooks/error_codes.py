@@ -275,7 +275,8 @@ _PUT_TOGETHER = {
     "NO_THREADS": "The system starts no more threads in this process. Check its limits of memory "
     "and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
     "UNEXPECTED": "An error that voxarray did not foresee; the message names it and its place. "
-    "Report it.",
+    "If the place is in your own code (a function, a transform or a reader), correct it there. "
+    "Otherwise report it.",
 }
 """What codes mean whose messages no single place of the code holds."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import pickle
+import re
 import shutil
 import time
 from pathlib import Path
@@ -19,6 +21,7 @@ from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.mapped import described
 from voxarray.cohort.options import InputSelection
+from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core.errors import FormatError, MissingFileError, OutOfRangeError, VoxarrayError
 from voxarray.testing.counting import count_reads
@@ -260,7 +263,7 @@ def test_cohorts_are_saved_as_single_files(tmp_path, cohort):
 
 def fails_on_one(subject: vx.Subject) -> vx.Subject:
     if subject["subject"] == "1":
-        raise ValueError("no")
+        raise ValueError("this quotes a header")
     return subject
 
 
@@ -270,6 +273,34 @@ def test_a_transform_that_fails_fails_one_image(tmp_path, cohort):
     assert caught.value.code == "SOME_FAILED"
     assert vx.Cohort(tmp_path / "new").names == ["0", "2"]
     assert list(report_codes(tmp_path / "new").values()) == ["UNEXPECTED"]
+    line = fails_on_one.__code__.co_firstlineno + 2
+    told = f"\nUNEXPECTED: ValueError in test_cohort.py, line {line}, which is your own code: "
+    assert told in str(caught.value)
+    assert "please report" not in (tmp_path / "new/report.txt").read_text()
+    assert "quotes a header" not in str(caught.value)
+
+
+def fails_when_computed(subject: vx.Subject) -> vx.Subject:
+    def wrong(block):
+        return np.reshape(block, (3, -1, 7))
+
+    def lazily(voxels):
+        return voxels.map_blocks(wrong, dtype=voxels.dtype, meta=voxels._meta)
+
+    return vx.Lambda(lazily)(subject)
+
+
+def test_a_fault_of_a_users_code_is_told_apart_from_one_of_ours(tmp_path, cohort):
+    """Also if a library raises it, for a block; a fault that no code of the user has to do with."""
+    with pytest.raises(VoxarrayError, match="which is your own code") as caught:
+        cohort.map(fails_when_computed).save(tmp_path / "new")
+    line = fails_when_computed.__code__.co_firstlineno + 2
+    assert f"ValueError in test_cohort.py, line {line}, which" in str(caught.value)
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        json.loads("{")
+    raised.value.__traceback__ = raised.tb.tb_next  # without the frame of this test
+    message = failure_of(raised.value, "a", {}).message
+    assert re.fullmatch(r"JSONDecodeError in \w+\.py, line \d+: please report this", message)
 
 
 def test_not_onto_itself_or_another(tmp_path, cohort):

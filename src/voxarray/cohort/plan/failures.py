@@ -6,6 +6,7 @@ import os
 import traceback
 
 from voxarray.cohort.plan.item import Failure
+from voxarray.core.code_of_user import place_of_user
 from voxarray.core.disk import is_full
 from voxarray.core.errors import FormatError, GridError, MissingFileError, VoxarrayError
 
@@ -50,7 +51,7 @@ def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Fai
     else:
         # The message is left out: that of a foreign parser may quote private text of the file.
         code, permanent = UNEXPECTED, False
-        message = f"{type(error).__name__} in {_place(error)}: please report this"
+        message = _place_told(error)
     return Failure(code, redact_paths(message, places), source, permanent)
 
 
@@ -97,6 +98,18 @@ def _blamed(path: object, places: dict[str, str]) -> str | None:
         if text.startswith(location.rstrip(os.sep) + os.sep):
             return f"{name}/{os.path.relpath(text, location)}".removeprefix("./")
     return None
+
+
+def _place_told(error: BaseException) -> str:
+    """Where an error was raised, and who can mend it."""
+    name, own = type(error).__name__, place_of_user(error)
+    if own is not None:
+        return (
+            f"{name} in {own}, which is your own code: correct it there. What the error says is "
+            "left out, since it may quote private text: to read it, apply the same function or "
+            "transform to this subject alone, outside of a run"
+        )
+    return f"{name} in {_place(error)}: please report this"
 
 
 def _place(error: BaseException) -> str:

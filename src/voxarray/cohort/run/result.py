@@ -112,11 +112,14 @@ class CohortResult:
                 code="SOME_FAILED",
             )
         texts = "; ".join(f"{failure.file}: {failure.code}" for failure in failures[:_TOLD])
+        texts = f": {texts}" if texts else ""
         more = f" and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
+        reasons = dict.fromkeys(f"\n{failure.code}: {failure.message}" for failure in failures)
+        told = "".join([*reasons][:_TOLD])
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
             f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
-            f"converted, and {report} names the missing ones{': ' if texts else ''}{texts}{more}",
+            f"converted, and {report} names the missing ones{texts}{more}{told}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
         )
