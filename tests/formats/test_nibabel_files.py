@@ -150,6 +150,34 @@ def test_complex_numbers_of_afni_are_two_floats(tmp_path, order):
     assert np.array_equal(everything(source)[0], array.astype("c8"))
 
 
+@pytest.mark.parametrize("name", ["scaled+tlrc", "example4d+orig"])
+def test_afni_without_a_matrix_is_placed_by_its_axes(tmp_path, name):
+    voxels = next(DATA.glob(f"{name}.BRIK*"))
+    (tmp_path / voxels.name.replace(name, "a")).symlink_to(voxels)
+    text = (DATA / f"{name}.HEAD").read_text("latin-1")
+    (tmp_path / "a.HEAD").write_text(text.replace("IJK_TO_DICOM", "NONE_TO_DICOM"), "latin-1")
+    expected = open_source(DATA / f"{name}.HEAD")
+    source, _ = opened(tmp_path / "a.HEAD")
+    assert np.array_equal(source.affine, expected.affine)
+    assert np.array_equal(everything(source), everything(expected))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("ORIENT_SPECIFIC", "NONE"), ("ORIGIN", "NONE"), (" 1 2 4\n", " 1 1 4\n"),
+     (" 1 2 4\n", " 1 2 6\n")],
+)  # fmt: skip
+def test_afni_that_places_no_voxels_is_refused(tmp_path, old, new):
+    (tmp_path / "a.BRIK").symlink_to(DATA / "scaled+tlrc.BRIK")
+    text = (DATA / "scaled+tlrc.HEAD").read_text("latin-1")
+    assert old in text
+    text = text.replace("IJK_TO_DICOM", "NONE_TO_DICOM").replace(old, new)
+    (tmp_path / "a.HEAD").write_text(text, "latin-1")
+    with pytest.raises(FormatError, match="3dcopy") as caught:
+        opened(tmp_path / "a.HEAD")
+    assert caught.value.code == "BAD_AFFINE"
+
+
 def par_with_slices(folder, numbers):
     """A scan of two dynamics whose table lists slices in an order of its own.
 

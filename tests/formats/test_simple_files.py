@@ -229,6 +229,14 @@ def test_npy(tmp_path, shape, order, dtype):
     assert np.array_equal(source.read(part), expected[part.slices()])
 
 
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_npy_of_any_version(tmp_path, version):
+    array = numbers((5, 6, 7), "i2")
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array(file, array, version=version)
+    assert np.array_equal(everything(opened(tmp_path / "a.npy")[0])[0], array)
+
+
 def test_npy_refusals(tmp_path):
     path = tmp_path / "a.npy"
     for array, error in [

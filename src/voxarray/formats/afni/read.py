@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError
 from voxarray.formats._voxels import compression
@@ -17,9 +18,13 @@ from voxarray.formats._voxels.nibabel_errors import nibabel_errors
 from voxarray.formats._voxels.slice_scaling import PartScaled
 from voxarray.formats.companions import companion_file
 from voxarray.formats.suffixes import compressed, suffix_of
+from voxarray.geometry.lps import ras_from_lps
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Channels, Source
 from voxarray.storage.file_identity import FileIdentity
+
+if TYPE_CHECKING:
+    from nibabel.brikhead import AFNIHeader
 
 _BRIKS = (".brik", *compressed(".brik"))
 
@@ -44,7 +49,7 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
             from nibabel.brikhead import AFNIHeader
 
             facts = AFNIHeader.from_fileobj(io.StringIO(text))
-            dtype, affine = _dtype(facts.get_data_dtype()), facts.get_affine()
+            dtype, affine = _dtype(facts.get_data_dtype()), _affine(facts)
             channels = _channels(facts.info)
         count, w, h, d = _shape(facts.info)
         base = _voxels(
@@ -80,6 +85,34 @@ def _dtype(stated: np.dtype) -> np.dtype:
     """Type of a number; AFNI's complex numbers are two floats, which nibabel takes for doubles."""
     dtype = np.dtype(stated)
     return np.dtype(np.complex64).newbyteorder(dtype.byteorder) if dtype.kind == "c" else dtype
+
+
+def _affine(header: AFNIHeader) -> NDArray[np.float64]:
+    """(4, 4) voxel index to RAS+ mm; old files have no matrix, but place each axis by itself.
+
+    Format: README.attributes of AFNI. ORIENT_SPECIFIC says which axis of LPS+ each voxel axis lies
+    on; ORIGIN is the centre of the first voxel in that order, and DELTA are the signed steps.
+
+    Raises:
+        FormatError: ``BAD_AFFINE``.
+    """
+    info = header.info
+    if "IJK_TO_DICOM_REAL" in info:
+        return np.asarray(header.get_affine(), np.float64)
+    names = ("ORIENT_SPECIFIC", "ORIGIN", "DELTA")
+    codes, origin, steps = (np.ravel(info.get(name, ())).tolist() for name in names)
+    axes = [code // 2 for code in codes if code in range(6)]
+    if sorted(axes) != [0, 1, 2] or not len(codes) == len(origin) == len(steps) == 3:
+        raise FormatError(
+            "the header places no voxels: IJK_TO_DICOM_REAL is missing, and ORIENT_SPECIFIC is "
+            f"{codes}, ORIGIN {origin} and DELTA {steps} (expected three numbers each, and "
+            "orientations of three axes): write the file again with AFNI, 3dcopy OLD NEW",
+            code="BAD_AFFINE",
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = np.eye(3)[:, axes] * np.array(steps, np.float64)
+    affine[axes, 3] = origin
+    return ras_from_lps(affine)
 
 
 def _shape(info: dict) -> Shape4:

@@ -21,6 +21,8 @@ _C, _W, _H, _D, _NONE = 0, 1, 2, 3, -1
 _READERS = {
     (1, 0): npy_format.read_array_header_1_0,
     (2, 0): npy_format.read_array_header_2_0,
+    # Differs in the encoding of the names of fields, and arrays with fields are no images.
+    (3, 0): npy_format.read_array_header_2_0,
 }
 
 
