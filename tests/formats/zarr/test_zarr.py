@@ -389,6 +389,41 @@ def test_what_xarray_wrote(tmp_path, version):
     )
 
 
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_plane_that_xarray_selected_by_an_integer_keeps_its_place(tmp_path, version):
+    scan = vx.ScalarImage(tensor=numbers((2, 5, 4, 3)), affine=OBLIQUE)
+    for name, plane, expected in (
+        ("last", scan.array.isel(z=2), scan[:, :, 2]),
+        (
+            "of a step",
+            scan.array.isel(x=slice(None, None, -1), z=slice(1, None, 2)).isel(z=0),
+            None,
+        ),
+        ("turned", scan.array.isel(z=0).transpose("y", "c", "x"), scan[:, :, 0]),
+    ):
+        plane.to_dataset(name="image").to_zarr(
+            tmp_path / name, zarr_format=version, consolidated=False
+        )
+        expected = expected or vx.ScalarImage.from_xarray(plane)
+        source = open_source(tmp_path / name)
+        np.testing.assert_allclose(source.affine, expected.affine, atol=1e-9)
+        np.testing.assert_array_equal(whole(source), expected.numpy())
+
+
+def test_the_plane_of_another_array_is_not_that_of_this_one(tmp_path):
+    coords = {axis: (axis, [0.0, 2.0], {"units": "mm"}) for axis in "xy"}
+    plane = xr.DataArray(numbers((2, 2)), coords, ("x", "y"))
+    plane.to_dataset(name="v").to_zarr(tmp_path / "a.zarr", consolidated=False)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="a")
+    group.create_array("z", shape=(), dtype="f8", attributes={"step": 4.0, "units": "mm"})[...] = 9
+    assert open_source(tmp_path / "a.zarr/v").affine[2].tolist() == [0, 0, 1, 0]
+    group["v"].attrs["coordinates"] = "z"
+    assert open_source(tmp_path / "a.zarr/v").affine[2].tolist() == [0, 0, 4, 9]
+    group["z"].attrs.pop("step")
+    group["z"].attrs.put({"units": "mm"})
+    assert code_of(tmp_path / "a.zarr/v") == "UNKNOWN_SPACING"
+
+
 @pytest.mark.parametrize("lose", [("spatial_ref",), ()])
 def test_what_lost_its_directions_is_not_taken_for_ras(tmp_path, lose):
     array = vx.ScalarImage(tensor=numbers((1, 5, 4, 3)), affine=OBLIQUE).array

@@ -64,12 +64,13 @@ def names_of(array: Node, store: Store) -> tuple[str, ...]:
 
 
 def affine_beside(
-    store: Store, group: Node | None, names: Sequence[str], order: AxisOrder
+    store: Store, group: Node | None, array: Node, names: Sequence[str], order: AxisOrder
 ) -> NDArray[np.float64] | None:
     """(4, 4) affine from coordinates of the axes in the group of an array; None without them.
 
     Coordinates x, y, z are positions along the voxel axes, from the origin of RAS+; ``spatial_ref``
-    says where these axes point in the world, and without it they are R, A and S.
+    says where these axes point in the world, and without it they are R, A and S. An axis from which
+    xarray selected one voxel by an integer has a coordinate of no dimensions.
 
     Raises:
         FormatError: The coordinates are not those of a grid; codes as in `plain_axis`. They are
@@ -77,6 +78,7 @@ def affine_beside(
     """
     spatial = {canonical(name): name for name in names if canonical(name) in ("x", "y", "z")}
     coordinates = {axis: _coordinate(store, group, name) for axis, name in spatial.items()}
+    coordinates |= _selected(store, group, array, spatial)
     present = {axis: values for axis, values in coordinates.items() if values is not None}
     if not present:
         return None
@@ -86,7 +88,7 @@ def affine_beside(
         for axis, positions in present.items():
             column = "xyz".index(axis)
             start, step, size = plain_axis({axis: positions}, axis, path=store.path)
-            if size != sizes[axis]:
+            if size not in (None, sizes[axis]):
                 raise GridError(
                     f"coordinate {axis!r} has {size} values for {sizes[axis]} voxels: give one "
                     "for each voxel"
@@ -112,6 +114,24 @@ def time_step(store: Store, group: Node | None, names: Sequence[str]) -> float:
     steps = np.diff(times.values.astype(float))
     even = np.allclose(steps, steps[0], rtol=1e-3) and steps[0] > 0
     return float(steps[0]) * seconds(unit_of(times.attrs)) if even else 0.0
+
+
+def _selected(
+    store: Store, group: Node | None, array: Node, axes: Iterable[str]
+) -> dict[str, Positions]:
+    """Single positions along the axes that an array has no more.
+
+    The array must name them, as CF and xarray do: another one of the group may have this axis.
+    """
+    listed = array.attributes.get("coordinates")
+    found = {}
+    for name in listed.split() if isinstance(listed, str) else ():
+        axis = canonical(name)
+        if axis in ("x", "y", "z") and axis not in axes:
+            position = _coordinate(store, group, name)
+            if position is not None and not position.ndim and position.values.dtype.kind in "iuf":
+                found[axis] = position
+    return found
 
 
 def _coordinate(store: Store, group: Node | None, name: str) -> Positions | None:

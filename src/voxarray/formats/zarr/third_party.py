@@ -259,7 +259,7 @@ def _open_array(
     if names is None or len(names) != len(voxels.shape):
         names = named_dimensions.names_of(array, store)
     order = AxisOrder.of(names, voxels.shape, path)
-    affine = named_dimensions.affine_beside(store, group, names, order)
+    affine = named_dimensions.affine_beside(store, group, array, names, order)
     if affine is None:
         warn_caller(
             f"nothing says where the voxels are: spacings of 1 mm and the axes R, A and S are "
