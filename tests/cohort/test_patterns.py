@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -149,6 +150,38 @@ def test_a_command_names_a_pattern_that_takes_no_file(tmp_path, command):
     done = subprocess.run([*words, *patterns], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert done.stderr.count("warning: PATTERN_UNUSED: no file matches seg=**/*_mask*") == 1
+
+
+@pytest.mark.parametrize("t1", ["{subject}/*_[tT]1*", "sub-[0-9]/*"])
+def test_brackets_are_no_list_of_characters_and_the_message_says_so(tmp_path, t1):
+    with pytest.warns(vx.VoxarrayWarning, match="PATTERN_UNUSED") as caught:
+        converted(tmp_path, {"t1": t1, "all": "**/*_t1*"}, SEG)
+    assert "Brackets stand for themselves here" in str(caught[0].message)
+    with pytest.raises(vx.MissingFileError, match="Brackets stand for themselves here"):
+        vx.convert_cohort(tmp_path / "in", tmp_path / "none", image_patterns={"t1": t1})
+
+
+def test_files_that_no_pattern_fits_are_named(tmp_path):
+    """Label maps first: that their scans are converted without them shows nowhere else."""
+    for name in ["a_t1", "b_T1", *(f"{number}_flair" for number in range(5)), "b_SEG", "a_seg"]:
+        vx.testing.sample((6, 5, 4)).save(tmp_path / "scans" / f"{name}.nii.gz")
+    patterns = ["--image-pattern", "t1=*_t1.nii.gz", "--label-pattern", "seg=*_seg.nii.gz"]
+    told = run("plan", tmp_path / "scans", tmp_path / "out", *patterns).output
+    assert "ignored: 7 that no pattern fits\n" in told
+    some = "b_SEG.nii.gz, 0_flair.nii.gz, 1_flair.nii.gz, 2_flair.nii.gz, 3_flair.nii.gz"
+    assert f"  no pattern fits: {some}, and 2 more; --json names them\n" in told
+    done = run("convert", tmp_path / "scans", tmp_path / "out", *patterns, "--json")
+    names = json.loads(done.stdout)["census"]["fitting_no_pattern"]
+    assert len(names) == 7
+    assert names[0] == "b_SEG.nii.gz"
+    (tmp_path / "scans/b_SEG.nii.gz").unlink()
+    with pytest.warns(vx.VoxarrayWarning, match=r"pattern; a_seg\.nii\.gz, for example"):
+        vx.convert_cohort(
+            tmp_path / "scans",
+            tmp_path / "other",
+            image_patterns={"t1": "*_t1.nii.gz"},
+            label_patterns={"seg": "*_mask.nii.gz"},
+        )
 
 
 def test_one_pattern_of_several_is_enough(tmp_path, recwarn):

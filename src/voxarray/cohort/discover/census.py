@@ -13,6 +13,10 @@ _MAX_SHOWN = 20
 
 _MAX_LABELS_SHOWN = 3
 
+_MAX_MISFITS_SHOWN = 5
+
+_NO_PATTERN = "that no pattern fits"
+
 _MAX_NAMES = 1000
 """Names that are kept."""
 
@@ -33,7 +37,7 @@ class Census:
         closed: Folders that may not be read. Their content is unknown, so that no rule leaves them
             out; each counts as an image, which fails when it is opened.
         linked: Whether a link to a folder was followed.
-        misfit: The first image that no pattern of the user matches; empty if there is none.
+        misfits: Names of the images that no pattern of the user matches; the first thousand.
         by_pattern: Whether patterns of the user were applied.
         fits: Number of files that each pattern matched; keys are the role (image or label map), the
             name of the image, and the pattern.
@@ -48,7 +52,7 @@ class Census:
     likely_labels: list[str] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
     linked: bool = False
-    misfit: str = ""
+    misfits: list[str] = field(default_factory=list)
     by_pattern: bool = False
     fits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     label_maps: int = 0
@@ -72,6 +76,12 @@ class Census:
         self.taken -= 1
         self.ignored[rule] += 1
 
+    def note_misfit(self, name: str) -> None:
+        """Count a file as ignored, since no pattern fits it, that was counted as taken before."""
+        self.drop(_NO_PATTERN)
+        if len(self.misfits) < _MAX_NAMES:
+            self.misfits.append(name)
+
     def note_unknown(self, name: str) -> None:
         """Count a file that no rule and no reader knows."""
         self.unknowns += 1
@@ -87,6 +97,7 @@ class Census:
             "ignored": dict(self.ignored),
             "not_understood": sorted(self.unknown),
             "not_understood_in_all": self.unknowns,
+            "fitting_no_pattern": self.misfits,
             "likely_labels": self.likely_labels[:_MAX_NAMES],
         }
 
@@ -107,6 +118,11 @@ class Census:
         if self.ignored:
             rules = (f"{count} {rule}" for rule, count in self.ignored.most_common())
             lines.append(f"  ignored: {'; '.join(rules)}")
+        if self.misfits:
+            names = ", ".join(map(printable, self.misfits[:_MAX_MISFITS_SHOWN]))
+            more = self.ignored[_NO_PATTERN] - min(_MAX_MISFITS_SHOWN, len(self.misfits))
+            others = f", and {more} more; --json names them" if more else ""
+            lines.append(f"  no pattern fits: {names}{others}")
         if self.unknown:
             names = ", ".join(map(printable, sorted(self.unknown)[:_MAX_SHOWN]))
             more = self.unknowns - min(_MAX_SHOWN, len(self.unknown))

@@ -12,6 +12,7 @@ SUBJECT = "{subject}"
 """Placeholder for the subject's name in a pattern."""
 
 _WILD = re.compile(r"(\*\*/|\*|\?|\{subject\})")
+_BRACKETS = re.compile(r"\[[^/]+\]")
 
 
 def pattern_pairs(patterns: Patterns) -> tuple[tuple[str, str], ...]:
@@ -93,9 +94,20 @@ def told(patterns: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{image}={text}" if image else text for image, text in patterns)
 
 
+def of_brackets(patterns: Sequence[tuple[str, str]]) -> str:
+    """What a message adds if a pattern has brackets, which in other globs list characters."""
+    if not any(_BRACKETS.search(text) for _, text in patterns):
+        return ""
+    return (
+        ". Brackets stand for themselves here, and upper and lower case differ: for several "
+        "spellings, give several patterns"
+    )
+
+
 def misfit(patterns: Sequence[tuple[str, str]], name: str) -> str:
     """The message if no file matches any pattern; ``name`` is an example of a file."""
     message = f"no file matches {told(patterns)}; {name}, for example, does not"
+    message += of_brackets(patterns)
     if any(not image and "=" in text for image, text in patterns):
         message += ". In Python, names are keys: image_patterns={'t1': '**/*_t1.nii.gz'}"
     return message

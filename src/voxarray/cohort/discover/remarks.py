@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from voxarray.cohort.discover import path_list
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
-from voxarray.cohort.discover.patterns import compile_pattern, told
+from voxarray.cohort.discover.label_names import is_like_labels
+from voxarray.cohort.discover.patterns import compile_pattern, of_brackets, told
 from voxarray.cohort.discover.search import is_image, is_manifest
 from voxarray.cohort.options import InputSelection
 from voxarray.core.caller_warnings import warn_by_code
@@ -92,10 +93,12 @@ def _why_unused(
             "patterns; among patterns of one kind, the last one wins. Make this pattern more "
             "specific, or give it last"
         )
-    example = census.misfit or inputs[0].source
+    names = census.misfits or [inputs[0].source]
+    alike = (name for name in names if is_like_labels(name) == (role == "label map"))
+    example = next(alike, names[0])
     return (
         f"no file matches {told(patterns)}, so there is no {role} by that pattern; "
-        f"{printable(example)}, for example, does not match"
+        f"{printable(example)}, for example, does not match{of_brackets(patterns)}"
     )
 
 

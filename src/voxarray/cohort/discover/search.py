@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from voxarray.cohort.discover.duplicates import EarlierInputs, marked, told_apar
 from voxarray.cohort.discover.files import images
 from voxarray.cohort.discover.globs import matches
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
+from voxarray.cohort.discover.label_names import is_like_labels
 from voxarray.cohort.discover.patterns import compile_pattern, progress_in, subject_of
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
@@ -23,8 +23,6 @@ from voxarray.core.errors import MissingFileError, UnsupportedError
 from voxarray.formats.registry import is_image_folder
 from voxarray.storage.remote.address import WEB, Address, as_local, is_url
 from voxarray.storage.small_files import is_file
-
-_LABEL_NAME = re.compile(r"(?:^|[-_. ])(?:d?seg|segmentation|labels?|mask|roi)$", re.IGNORECASE)
 
 
 def search(
@@ -68,8 +66,10 @@ def search(
     find.census.likely_labels = [
         item.source
         for item in inputs_found
-        if item.kind == "intensity" and _LABEL_NAME.search(os.path.basename(stem(item.source)))
+        if item.kind == "intensity" and is_like_labels(item.source)
     ]
+    # Label maps first: without one, its scan is converted as if it had none.
+    find.census.misfits.sort(key=is_like_labels, reverse=True)
     return told_apart(marked(inputs_found))
 
 
@@ -326,8 +326,7 @@ class _Search:
                     break
             else:
                 if choice.image_patterns:
-                    self.census.drop("that no pattern fits")
-                    self.census.misfit = self.census.misfit or prefix + name
+                    self.census.note_misfit(prefix + name)
                 else:  # only label maps were named: the rest are images
                     yield _alone(joined(folder, name), prefix + name, self.options)
         # In the order of the patterns: a label map goes with the image that was named first.

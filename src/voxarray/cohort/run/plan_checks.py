@@ -67,8 +67,8 @@ def nothing_found(
     sources: Sequence[str], choice: InputSelection, census: Census
 ) -> MissingFileError:
     """The error of sources in which there is no image (``NOTHING_FOUND``)."""
-    if census.misfit:
-        why = misfit((*choice.image_patterns, *choice.label_patterns), census.misfit)
+    if census.misfits:
+        why = misfit((*choice.image_patterns, *choice.label_patterns), census.misfits[0])
         text = f"nothing to do: in {', '.join(sources)} {why}"
         return MissingFileError(text, code="NOTHING_FOUND")
     hint = ""
