@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -448,3 +449,10 @@ def test_image_is_three_steps_deep() -> None:
 def test_mixins_do_not_know_each_other(name: str) -> None:
     inside = {other for other in imports_of_all()[f"image.{name}"] if other.startswith("image.")}
     assert not inside - {"image._origin", "image._external_viewer"}
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Pytest imports them by their names alone, and refuses to collect the second."""
+    files = Path(__file__).parent.rglob("test_*.py")
+    names = Counter(file.name for file in files if file.parent.name not in ("external", "slurm"))
+    assert [name for name, number in names.items() if number > 1] == []
