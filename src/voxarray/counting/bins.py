@@ -2,8 +2,9 @@
 
 With ``2^e`` the power of two just below the largest magnitude, magnitudes from ``2^(e-8)`` up lie
 in bins that keep 16 bits of their fraction. Each power of two below keeps one bit less, but at
-least 10: so a single voxel that is 10^20 times larger than all others leaves their percentiles
-right to a thousandth. What is smaller than ``2^(e-78)`` lies in bins of one width. A bin for a
+least 10: so voxels outside the field of view that hold the lowest number of float32, -3.4 * 10^38,
+leave the percentiles of the others right to a thousandth, down to values of 10^-7. What is smaller
+than ``2^(e-150)`` lies in bins of one width. A bin for a
 larger ``e`` is made of whole bins for a smaller one, so that counts can be moved without loss.
 """
 
@@ -19,20 +20,20 @@ _FINE = 9
 """Powers of two whose bins keep all of these bits of the fraction."""
 
 _FEWEST_BITS = 10
-_LAST = 78
+_LAST = 150
 """Number of the smallest power of two that has bins of its own, counted from the largest down."""
 
 _BITS_KEPT = np.clip(_BITS + _FINE - 1 - np.arange(_LAST + 1), _FEWEST_BITS, _BITS)
-"""(79,) bits of the fraction that are kept of each power of two, from the largest down."""
+"""(151,) bits of the fraction that are kept of each power of two, from the largest down."""
 
 # Below the last are as many bins again, as wide as its own: they end at 0.
 _FIRST = np.cumsum([1 << _FEWEST_BITS, *(1 << _BITS_KEPT[:0:-1])])[::-1]
-"""(79,) number of the first bin of each power of two."""
+"""(151,) number of the first bin of each power of two."""
 
 _FIRST_FINE = int(_FIRST[_FINE - 1])
 
 NUMBER = _FIRST_FINE + (_FINE << _BITS)
-"""Bins: the linear ones and those of each power of two. Their counts take 5.5 MiB."""
+"""Bins: the linear ones and those of each power of two. Their counts take 6.1 MiB."""
 
 RELATIVE_WIDTH = 2.0**-_BITS
 """Largest width of a fine bin, as a part of what it holds."""

@@ -36,7 +36,7 @@ class Statistics:
 
     * ``v * 2^-16`` if ``v`` is at least ``m * 2^-8``;
     * below that, the lesser of ``m * 2^-24`` and ``v * 2^-10``;
-    * if ``v`` is even less than ``m * 2^-78``, then ``m * 2^-88``.
+    * if ``v`` is even less than ``m * 2^-150``, then ``m * 2^-160``.
 
     If these errors would be more than about 1/256 of the standard deviation, a second pass counts
     the distances of the values from their mean. The errors are then relative to these distances.
