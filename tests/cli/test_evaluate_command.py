@@ -101,6 +101,30 @@ def test_layers_of_a_cohort_and_a_picture(tmp_path, cohort):
     assert (tmp_path / "m.png").stat().st_size > 1000
 
 
+def test_a_query_of_the_references_chooses_subjects_too(cohort, tmp_path):
+    """What the references lack is known to their catalogue alone."""
+    vx.Archive(vx.Cohort(cohort)["sub-1"].t1.path).remove_labels("truth")
+    vx.Cohort(cohort).map(only_found).save(tmp_path / "predictions", progress=False)
+    words = tmp_path / "predictions", cohort, "--layer", "found", "--reference-layer", "truth"
+    assert "(--reference-query)" in run(*words).output
+    chosen = "--reference-query", "'truth' in labels"
+    done = run(*words, *chosen, "--json")
+    assert {row["subject"] for row in json.loads(done.stdout)["scores"]} == {"sub-0"}
+    assert run(*words, *chosen, "--query", "subject == 'sub-1'").exit_code == 2
+    assert run(*words, "--reference-query", "channels == 9").exit_code == 2
+    both = "--query", "subject == 'sub-0'", *chosen, "--json"
+    assert json.loads(run(*words, *both).stdout)["scores"] == json.loads(done.stdout)["scores"]
+    maps = tmp_path / "a.nii.gz", tmp_path / "a.nii.gz"
+    assert "--reference-query chooses subjects of cohorts" in run(*maps, *chosen).output
+    vx.Cohort(cohort)[:1].map(only_found).save(tmp_path / "fewer", progress=False)
+    told = run(tmp_path / "fewer", *words[1:]).output
+    assert "1 subject is in one cohort only, such as sub-1, of which there is no pred" in told
+
+
+def only_found(subject):
+    return vx.Subject(found=subject.found, subject=subject["subject"])
+
+
 def test_a_query_chooses_the_subjects_that_are_compared(cohort):
     names = ["--layer", "found", "--reference-layer", "truth"]
     first, *others = vx.Cohort(cohort).names

@@ -76,6 +76,37 @@ def test_a_row_per_subject_up_to_the_most(tmp_path):
     assert caught.value.code == "NO_SCAN"
 
 
+def test_of_several_scans_the_one_with_the_labels_is_drawn(tmp_path, monkeypatch):
+    scan, labels = phantom()
+    for name, image in {"flair": vx.Resample(3)(scan), "t1": scan, "seg": labels}.items():
+        image.save(tmp_path / "files" / f"a_{name}.nii.gz")
+    patterns = {"flair": "*_flair.nii.gz", "t1": "*_t1.nii.gz"}
+    vx.convert_cohort(
+        tmp_path / "files",
+        tmp_path / "cohort",
+        image_patterns=patterns,
+        label_patterns={"seg": "*_seg.nii.gz"},
+        progress=False,
+    )
+    cohort = vx.Cohort(tmp_path / "cohort")
+    maps = vx.Cohort(tmp_path / "cohort").map(only_labels).save(tmp_path / "maps", progress=False)
+    drawn = []
+    monkeypatch.setattr(
+        "voxarray.inference.montage.montage_row", lambda *given: drawn.append(given[1].path)
+    )
+    monkeypatch.setattr("voxarray.inference.montage.save_montage", lambda *_: None)
+    chosen = {"layer": "seg", "reference_layer": "seg", "montage": tmp_path / "a.png"}
+    vx.evaluate(maps, cohort, **chosen, progress=False)
+    vx.evaluate(cohort, maps, images=cohort, **chosen, progress=False)
+    assert drawn == [cohort["a"].t1.path] * 2
+    with pytest.raises(vx.StateError, match=r"query\(\"image == 't1'\"\), or on the .* --images"):
+        vx.evaluate(maps, maps, images=cohort, **chosen, progress=False)
+
+
+def only_labels(subject):
+    return vx.Subject(seg=subject.seg, subject=subject["subject"])
+
+
 def test_the_fullest_slice_is_drawn_whatever_the_pieces(monkeypatch, tmp_path):
     from voxarray.inference.montage import Slices
 

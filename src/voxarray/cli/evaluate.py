@@ -45,6 +45,10 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
     "\"'organs' in labels\"",
 )
 @click.option(
+    "--reference-query",
+    help="If both are cohorts: only subjects of REFERENCE that match this condition",
+)
+@click.option(
     "--labels", callback=_numbers, metavar="N,N,...", help="Labels to compare [default: all but 0]"
 )
 @click.option(
@@ -77,6 +81,7 @@ def command(
     prediction: str,
     reference: str,
     query: str | None,
+    reference_query: str | None,
     images: str | None,
     no_surfaces: bool,
     memory: str | None,
@@ -102,7 +107,7 @@ def command(
     with dask.config.set(budget):
         try:
             scores = evaluate(
-                *_chosen(_opened(prediction), _opened(reference), query),
+                *_chosen(_opened(prediction), _opened(reference), query, reference_query),
                 images=None if images is None else _opened(images),
                 surfaces=not no_surfaces,
                 progress=talk.progress,
@@ -137,16 +142,24 @@ def _opened(path: str) -> Any:
     return Cohort(path) if is_cohort(path) else path
 
 
-def _chosen(prediction: Any, reference: Any, query: str | None) -> tuple[Any, Any]:
-    """What is compared: of two cohorts, the subjects that a query chooses of the first."""
-    if query is None:
+def _chosen(
+    prediction: Any, reference: Any, query: str | None, reference_query: str | None
+) -> tuple[Any, Any]:
+    """What is compared: of two cohorts, the subjects that the queries choose."""
+    queries = {"--query": query, "--reference-query": reference_query}
+    given = {option: text for option, text in queries.items() if text is not None}
+    if not given:
         return prediction, reference
     if not (isinstance(prediction, Cohort) and isinstance(reference, Cohort)):
-        raise click.UsageError("--query chooses subjects of cohorts: leave it out")
-    chosen = prediction.query(query)
-    if not len(chosen):
-        raise click.UsageError(f"no subject of {prediction.path} matches --query {query!r}")
-    return chosen, reference.where(reference.table["subject"].isin(chosen.names))
+        raise click.UsageError(f"{next(iter(given))} chooses subjects of cohorts: leave it out")
+    for option, text in given.items():
+        asked, other = (prediction, reference) if option == "--query" else (reference, prediction)
+        asked = asked.query(text)
+        if not len(asked):
+            raise click.UsageError(f"no subject of {asked.path} matches {option} {text!r}")
+        other = other.where(other.table["subject"].isin(asked.names))
+        prediction, reference = (asked, other) if option == "--query" else (other, asked)
+    return prediction, reference
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -81,13 +81,19 @@ def both_cohorts(prediction: Any, reference: Any) -> tuple[Cohort, Cohort]:
             )
             raise TypeError(
                 f"the {other} is a cohort, and the {role} is not ({description}): compare two "
-                "cohorts (in Python, vx.Cohort(folder) opens one), or two label maps"
+                "cohorts (in Python, vx.Cohort(folder) opens one, and cohort.map(...).save(folder) "
+                "makes one), or two label maps"
             )
-    missing = set(prediction.names) ^ set(reference.names)
+    predicted, known = set(prediction.names), set(reference.names)
+    missing = predicted ^ known
     if missing:
+        example = sorted(missing)[0]
+        count = "1 subject is" if len(missing) == 1 else f"{len(missing)} subjects are"
         raise StateError(
-            f"{len(missing)} subjects are in one cohort and not in the other, such as "
-            f"{sorted(missing)[0]}: compare cohort.query(...) of both (--query)",
+            f"{count} in one cohort only, such as {example}, of which there is no "
+            f"{'reference' if example in predicted else 'prediction'}: choose the same subjects of "
+            "both, such as prediction[reference.names]; on the command line, --query chooses by "
+            "the catalogue of the predictions, and --reference-query by that of the references",
             code="SUBJECTS_DIFFER",
         )
     return prediction, reference
@@ -131,9 +137,10 @@ def scores_of_cohorts(
     if picture is not None:
         picture.left_out = len(prediction) - len(pictured)
         for name in pictured:
-            scan = picture.scan(name, reference)
+            maps = maps_of(name)
+            scan = picture.scan(name, reference, maps)
             try:
-                picture.expect(name, *maps_of(name), scan)
+                picture.expect(name, *maps, scan)
             except (VoxarrayError, OSError) as error:
                 failures[name] = _without_voxels(error)
     tables: dict[str, pd.DataFrame] = {}
@@ -198,7 +205,7 @@ def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> 
         raise StateError(
             f"the subject {name} has the label maps {sorted(label_maps)}: expected {expected}; "
             f"choose one by {keyword}= (--{keyword.replace('_', '-')}), or leave the subject out "
-            "by cohort.query(...) (--query)",
+            f"by cohort.query(...) ({'--query' if keyword == 'layer' else '--reference-query'})",
             code="NO_LABELS",
         )
     return label_maps[chosen]

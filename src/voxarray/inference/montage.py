@@ -91,8 +91,17 @@ class Montage:
         self._subjects: dict[str, _Subject] = {}
         self._rows: list[MontageRow] = []
 
-    def scan(self, name: str = "", reference: Cohort | None = None) -> Image:
+    def scan(
+        self, name: str = "", reference: Cohort | None = None, labels: Sequence[Image] = ()
+    ) -> Image:
         """What the labels of a subject are drawn over.
+
+        Of several scans, it is the one in whose archive the labels are stored.
+
+        Args:
+            name: Of the subject.
+            reference: Cohort of the references; None for two label maps.
+            labels: Its label maps.
 
         Raises:
             StateError: If there is none, or one of several (``NO_SCAN``).
@@ -111,10 +120,18 @@ class Montage:
         if name not in cohort.names:
             raise _missing(f"the cohort of images has no subject {name}")
         scans = cohort[name].get_images_dict()
+        for label_map in labels:
+            for scan in scans.values():
+                if _is_layer_of(label_map, scan):
+                    return scan
         if "image" not in scans and len(scans) != 1:
-            raise _missing(
-                f"the subject {name} has the scans {sorted(scans)}: expected one, or one that is "
-                "named image"
+            raise StateError(
+                f"a montage is drawn over scans, and the subject {name} has the scans "
+                f"{sorted(scans)}: expected one, one that is named image, or one whose archive "
+                "holds a label map that is compared. Choose one of each subject: "
+                "images=cohort.query(\"image == 't1'\"), or on the command line --images with the "
+                "folder of a cohort that has one of each",
+                code="NO_SCAN",
             )
         return scans["image"] if "image" in scans else next(iter(scans.values()))
 
@@ -152,6 +169,13 @@ class Montage:
         """Draw what has been added, if anything has."""
         if self._rows:
             save_montage(self._rows, self._path, self.left_out)
+
+
+def _is_layer_of(label_map: Image, scan: Image) -> bool:
+    """Whether a label map is stored in the archive of a scan."""
+    # By their paths: a damaged archive is told later, as a failure of this subject alone.
+    layer, archive = label_map.path, scan.path
+    return archive is not None and str(layer).startswith(f"{archive}/labels/")
 
 
 def _missing(reason: str) -> StateError:
