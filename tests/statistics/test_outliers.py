@@ -17,7 +17,10 @@ PERCENTS = [0, 0.5, 1, 10, 25, 50, 75, 90, 99, 99.5, 100]
     [
         ("float32", 1e9),
         ("float32", 1e22),
+        ("float32", np.finfo("float32").max),
+        ("float32", np.finfo("float32").min),
         ("float64", -1e20),
+        ("float64", 1e40),
         ("int32", 2**31 - 1),
         ("int64", 2**62),
     ],
@@ -33,6 +36,17 @@ def test_percentiles_beside_one_outlier(dtype, outlier):
     low, high = expected[0], expected[-1]
     wanted = (np.clip(voxels.astype(np.float64), low, high) - low) / (high - low)
     np.testing.assert_allclose(scaled, wanted.ravel(), atol=2e-3)
+
+
+def test_a_background_of_the_largest_number_beside_fractions():
+    rng = np.random.default_rng(0)
+    voxels = rng.normal(0.5, 0.1, (1, 20, 20, 20)).astype("float32")
+    voxels[:, :5] = np.finfo("float32").max
+    voxels[:, 5:9] *= 1e-6
+    found = vx.ScalarImage(tensor=voxels).statistics()
+    percents = [1, 10, 20, 30, 50, 74]
+    expected = np.percentile(voxels, percents)
+    np.testing.assert_allclose(found.percentiles(percents), expected, rtol=2**-10)
 
 
 # --- Values that are far from 0 and near one another ----------------------------------------------

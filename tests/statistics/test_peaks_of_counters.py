@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import dask.config
 import nibabel
 import numpy as np
 import pytest
 
 import voxarray as vx
+from voxarray.counting.tally import Measures
+from voxarray.statistics.passes import measuring_bytes
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 pytestmark = pytest.mark.skipif(not can_measure(), reason="peaks are read from Linux's /proc")
@@ -56,6 +60,18 @@ def test_labels_take_no_more_than_the_budget(tmp_path, spread, dtype, call, budg
     peak = peak_above_imports(setup, f"image.{call}(labels)")
     print(f"{call}, {dtype} of {budget}: {peak.bytes / MIB:.0f} MiB")
     assert peak.bytes <= budget * MIB
+
+
+def test_values_of_all_magnitudes_take_no_more_than_was_projected():
+    """Of both signs, over all bins: from those of one width to the finest."""
+    powers = np.linspace(-150, 127, 1 << 14)
+    voxels = np.concatenate([2.0**powers, -(2.0**powers)]).astype("f4").reshape(1, 32, 32, 32)
+    counter = Measures()
+    tracemalloc.start()
+    counter.add(voxels.ravel())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= measuring_bytes(vx.ScalarImage(tensor=voxels).source)
 
 
 def test_what_is_kept_of_each_label_counts():

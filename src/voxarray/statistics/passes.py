@@ -20,6 +20,7 @@ from voxarray.archive.source import ArchiveSource
 from voxarray.core import memory, settings, thread_pools
 from voxarray.core.errors import GridError
 from voxarray.core.progress import Progress
+from voxarray.counting import bins
 from voxarray.counting.quantile_sketch import FEW
 from voxarray.counting.tally import MEASURED
 from voxarray.geometry.selection import Selection
@@ -37,8 +38,8 @@ _MOST_THREADS = 4
 _COUNTING = 4 << 20
 """Bytes that a counter of small integers holds: tables, and voxels as `bincount` takes them."""
 
-TABLES = 22 << 20
-"""Bytes of the bins of a counter of floats, and of those of the values counted last."""
+TABLES = 2 * 2 * 8 * bins.NUMBER
+"""Bytes of the bins of a counter of floats, of both signs, and of those of the last values."""
 
 _COPIES = 33
 """Bytes per value counted at once: distances, floats, finite ones, places of bins."""
