@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 
 import pytest
 from hypothesis import settings
@@ -26,8 +27,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Hundreds of tests start a Python of their own, and none should compile the package again.
+# Hundreds of tests start a Python of their own, and none should compile the package again; nor
+# should each worker of each run rewrite the assertions of all tests, a fifth of collecting them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A third of collecting the tests, and a twentieth of running them, was looking again and again
 # through what collecting makes for something to free: nothing of it is garbage before the end.
