@@ -61,6 +61,10 @@ def test_a_lazy_sequence(cohort):
         cohort[3]
     with pytest.raises(KeyError):
         cohort["nobody"]
+    with pytest.raises(
+        KeyError, match=r"no subject 'bad' .*; its image 'image' failed \(TRUNCATED"
+    ):
+        cohort["bad"]
 
 
 @pytest.mark.parametrize(

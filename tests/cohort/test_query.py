@@ -361,3 +361,9 @@ def test_a_catalogue_without_a_match_is_told_in_words(tmp_path):
         done = CliRunner().invoke(main, [*asked, *more])
         assert (done.exit_code, done.stdout) == (0, "no row matches, of 1\n")
     assert CliRunner().invoke(main, [*asked, "--csv"]).stdout.startswith("status,")
+
+
+@pytest.mark.parametrize("expression", ["labels == 'brain'", "'brain' != labels"])
+def test_a_column_of_lists_is_not_compared_but_looked_into(expression):
+    with pytest.raises(FormatError, match=r"the column labels holds lists.*'brain' in labels"):
+        matching(TABLE, expression)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import voxarray as vx
 from voxarray.core.errors import GridError
@@ -46,3 +47,16 @@ def test_whole_numbers_of_other_types_are_taken():
     assert vx.Pad(np.array([1, 2, 3])).bounds_parameters == (1, 1, 2, 2, 3, 3)
     assert vx.Resize(np.array([4.0, 5, -1])).target_shape == (4, 5, -1)
     assert vx.Resample(((10.0, 9, 8), np.eye(4))).target.shape == (10, 9, 8)
+
+
+def test_a_target_shape_in_three_arguments_is_explained():
+    with pytest.raises(ValueError, match=r"not 80: a target shape is one argument, CropOrPad\(\("):
+        vx.CropOrPad(80, 96, 80)
+
+
+@pytest.mark.parametrize("function", [lambda x: x.float(), lambda x: torch.log1p(x)])
+def test_a_function_of_tensors_is_told_what_lambda_gives(function):
+    with pytest.raises((AttributeError, TypeError)) as caught:
+        vx.Lambda(function)(vx.testing.sample())
+    (note,) = caught.value.__notes__
+    assert "a lazy dask array (C, W, H, D), not a tensor: for x.float() write x.astype(" in note

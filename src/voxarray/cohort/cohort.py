@@ -12,7 +12,7 @@ import numpy as np
 
 from voxarray.cohort.catalogue import log
 from voxarray.cohort.catalogue import rows as catalogue
-from voxarray.cohort.catalogue.absent_images import warn_of_absent
+from voxarray.cohort.catalogue.absent_images import warn_of_absent, why_absent
 from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.catalogue.query import matching
 from voxarray.cohort.chosen_names import Several, name_at, several_names
@@ -325,9 +325,8 @@ class Cohort(Sequence[Subject]):
             KeyError: If there is no such name.
         """
         if name not in self._subjects:
-            raise KeyError(
-                f"no subject {name!r} in the cohort {self.path}, which has {listed(self._subjects)}"
-            )
+            known = f"which has {listed(self._subjects)}{why_absent(self._table, name)}"
+            raise KeyError(f"no subject {name!r} in the cohort {self.path}, {known}")
         rows = self._table.iloc[self._subjects[name]].itertuples()
         parts = [Part(row.archive, row.image, row.kind, tuple(row.labels)) for row in rows]
         return Member(self.path, name, tuple(parts))

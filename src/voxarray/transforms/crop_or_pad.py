@@ -74,7 +74,10 @@ class CropOrPad(SpatialTransform):
         if units not in _UNITS:
             raise ValueError(f"units are one of {', '.join(_UNITS)}, not {units!r}")
         if mask_name is not None and not isinstance(mask_name, str):
-            raise ValueError(f"mask_name is the name of an image, not {mask_name!r}")
+            raise ValueError(
+                f"mask_name is the name of an image, not {mask_name!r}: a target shape is one "
+                "argument, CropOrPad((w, h, d))"
+            )
         if mask_name is None and labels is not None:
             raise ValueError("labels are those of a mask: give mask_name, too")
         if only_crop and only_pad:

@@ -14,6 +14,12 @@ from voxarray.source.window import Window
 from voxarray.subject import Subject
 from voxarray.transforms.transform import Transform
 
+_GIVEN = (
+    "Lambda gave the function a lazy dask array (C, W, H, D), not a tensor: for x.float() write "
+    'x.astype("float32"), for torch.log1p(x) numpy.log1p(x). A function that needs a tensor takes '
+    "image.data: image.set_data(function(image.data))"
+)
+
 
 class Lambda(Transform):
     """Apply a function to the voxels, lazily.
@@ -61,7 +67,11 @@ class Lambda(Transform):
 
         from voxarray.xarray_index.lazy import for_function  # brings xarray and pandas
 
-        voxels = self.function(for_function(source))
+        try:
+            voxels = self.function(for_function(source))
+        except (AttributeError, TypeError) as error:
+            error.add_note(_GIVEN)
+            raise
         if not isinstance(voxels, (da.Array, np.ndarray)) or voxels.ndim != 4:
             raise ValueError(
                 f"the function must return a dask or NumPy array (C, W, H, D), not "

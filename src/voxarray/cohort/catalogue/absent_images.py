@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _STATUS: Mapping[str, str] = {"failed": "failed", "missing": "were not converted yet"}
+_ONE: Mapping[str, str] = {"failed": "failed", "missing": "was not converted yet"}
+
+
+def why_absent(table: pd.DataFrame, name: str) -> str:
+    """What an error adds about a subject that the catalogue lists, but that has no archive."""
+    rows = table[(table["subject"] == name) & (table["status"] != "done")]
+    if rows.empty:
+        return ""
+    row = rows.iloc[0]
+    code = f" ({row['code']})" if isinstance(row["code"], str) and row["code"] else ""
+    return f"; its image {row['image']!r} {_ONE[row['status']]}{code}: see report.txt there"
 
 
 def warn_of_absent(table: pd.DataFrame, path: str) -> None:

@@ -156,6 +156,9 @@ class _Query:
                 raise self._bad('"is" is not understood: write ==')
             if isinstance(left_value, list) or isinstance(right_value, list):
                 raise self._bad('a list can only be compared with "in" or "not in"')
+            for side in (left_value, right_value):
+                if _is_column(side):
+                    self._refuse_lists(side)
             return self._filled(
                 _COMPARE[type(op)](left_value, right_value), isinstance(op, ast.NotEq)
             )
@@ -202,13 +205,16 @@ class _Query:
         values = [_number(text) if isinstance(text, str) else math.nan for text in present]
         return pd.Series(values, column.index, dtype=object, name=column.name)
 
+    def _refuse_lists(self, column: pd.Series) -> None:
+        if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in column):
+            raise self._bad(
+                f"the column {column.name} holds lists: write it behind \"in\", as in 'brain' in "
+                "labels"
+            )
+
     def _inside(self, item: Any, container: Any) -> pd.Series:
         if _is_column(item) and isinstance(container, list):
-            if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in item):
-                raise self._bad(
-                    f"the column {item.name} holds lists: write it behind \"in\", as in 'brain' in "
-                    "labels"
-                )
+            self._refuse_lists(item)
             return item.isin(container)
         if _is_column(container) and not isinstance(item, list):
             is_text = container.notna().any() and _is_text_column(container)
