@@ -258,10 +258,10 @@ def _layers(
 ) -> None:
     """Labels as layers of the archive of a scan, or of those of a cohort."""
     unused = [name for name in ("overwrite", "max_failures", "retry") if arguments[name]]
-    is_cohort = os.path.isdir(CohortLayout.of(source).journal)
+    of_cohort = is_cohort(source)
     execution = {name: arguments[name] for name in ("workers", "scheduler", "partition")}
     of_cohorts = {**execution, "query": query is not None}
-    unused += [name for name, value in of_cohorts.items() if value and not is_cohort]
+    unused += [name for name, value in of_cohorts.items() if value and not of_cohort]
     if unused:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise click.UsageError(
@@ -270,7 +270,7 @@ def _layers(
         )
     outcome = Outcome()
     outcome.console.document.update(source=source, layer=layer)
-    if is_cohort:
+    if of_cohort:
         cohort = _part(Cohort(source), query, execution.pop("partition"))
         _layers_of_cohort(transform, cohort, layer, execution, outcome)
     else:

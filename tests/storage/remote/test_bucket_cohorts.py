@@ -146,6 +146,21 @@ def test_mapped(cohort, bucket, scans_of):
     assert done.path == f"{bucket.url}/mapped"
 
 
+def test_layers_of_predictions_by_the_command(cohort, scans_of, tmp_path):
+    torch = pytest.importorskip("torch")
+    model = str(tmp_path / "model.pt")
+    torch.jit.script(torch.nn.Conv3d(1, 2, 1)).save(model)
+    vx.convert_cohort(scans_of, cohort)
+    command = ["infer", model, cohort, "--layer", "found", "--patch-size", "8"]
+    result = CliRunner().invoke(main, [*command, "--partition", "1/2"])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert f"{COUNT} of {COUNT} subjects have the layer found" in result.output
+    objects.forget()
+    assert all("found" in vx.Archive(url).labels for url in CohortLayout.of(cohort).archives())
+
+
 def test_server_that_fails_while_asked_is_no_missing_archive(server, cohort, scans_of):
     vx.convert_cohort(scans_of, cohort)
     objects.forget()
