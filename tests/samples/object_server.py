@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Callable
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -28,12 +29,14 @@ class ObjectServer(LoopbackServer):
         seen: Requests by method.
         paths: Requests, in order.
         before: Called with each request before it is served.
+        refuses: Called with each request: status and body to answer with, or None.
     """
 
     def __init__(self) -> None:
         self.delay = 0.0
         self.paths: list[str] = []
         self.before = lambda _: None
+        self.refuses: Callable[[str], tuple[int, bytes] | None] = lambda _: None
         self.objects: dict[str, bytes] = {}
         self.lock = threading.Lock()
         super().__init__(_Handler)
@@ -62,6 +65,10 @@ class _Handler(LoopbackHandler):
         fault = owner.fault()
         if fault in ("busy", "conflict"):
             self.answer(503 if fault == "busy" else 409)
+            return
+        refused = owner.refuses(f"{self.command} {self.path}")
+        if refused is not None:
+            self.answer(*refused, {})
             return
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query, True).items()}

@@ -82,6 +82,7 @@ def bucket(request):
         server = request.getfixturevalue("object_server")
         server.faults, server.delay, server.probability = (), 0.0, 0.2
         server.paths.clear()
+        server.refuses = lambda _: None
         with reached_through(server.url):
             yield Bucket(name, server.url, server)
         return

@@ -5,16 +5,23 @@ from __future__ import annotations
 import multiprocessing
 import warnings
 
+import dask.config
 import numpy as np
 import pytest
 import zarr
 
 import voxarray as vx
 from voxarray.cohort.run.build import build
-from voxarray.core.errors import AccessDeniedError, VoxarrayError
+from voxarray.core.errors import (
+    AccessDeniedError,
+    TransportError,
+    UnsupportedError,
+    VoxarrayError,
+)
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
 from voxarray.storage.remote import objects, obstore_objects
+from voxarray.storage.remote.writing import WritableObjects
 from web_server import WebServer
 
 NUMBERS = (1, 2, 3)
@@ -228,3 +235,52 @@ def test_a_shard_of_another_archive_is_no_part_of_this_one(tmp_path, tags):
         with pytest.raises(VoxarrayError) as caught:
             source.read(Selection.whole(source.shape))
         assert caught.value.code in ("BAD_CHECKSUM", "BAD_CHUNK", "SOURCE_CHANGED")
+
+
+# --- What stores say ------------------------------------------------------------------------------
+
+
+def _answered(server, status, code):
+    server.refuses = lambda request: (
+        (status, f"<Error><Code>{code}</Code><Message>It says why</Message></Error>".encode())
+        if not request.startswith("HEAD")
+        else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error"),
+    [
+        (403, "AccessDenied", AccessDeniedError),
+        (403, "SignatureDoesNotMatch", AccessDeniedError),
+        (400, "InvalidToken", AccessDeniedError),
+        (400, "AuthorizationHeaderMalformed", TransportError),
+        (507, "QuotaExceeded", TransportError),
+    ],
+)
+def test_listings_and_uploads_that_are_refused(server, bucket, status, code, error):
+    _answered(server, status, code)
+    place = WritableObjects.at(bucket.url)
+    for request in (place.names, place.stamps, lambda: place.put("a", b"1")):
+        server.paths.clear()
+        with pytest.raises(error, match=rf"{status} .*{code}: It says why") as caught:
+            request()
+        assert len(server.paths) == 1
+        assert "several attempts" not in str(caught.value)
+
+
+def test_a_store_without_conditions_is_refused(server, bucket):
+    _answered(server, 501, "NotImplemented")
+    with pytest.raises(UnsupportedError, match="It says why") as caught:
+        WritableObjects.at(bucket.url).create("a", b"1")
+    assert caught.value.code == "NO_CONDITIONS"
+
+
+def test_a_store_whose_conditions_are_switched_off_is_refused(bucket):
+    options = {**dask.config.get("voxarray.remote-options")["s3"], "conditional_put": "disabled"}
+    with (
+        dask.config.set({"voxarray.remote-options": {"s3": options}}),
+        pytest.raises(UnsupportedError) as caught,
+    ):
+        WritableObjects.at(bucket.url).create("a", b"1")
+    assert caught.value.code == "NO_CONDITIONS"

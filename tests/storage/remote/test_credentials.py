@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import dask.config
 import pytest
 from click.testing import CliRunner
 
+import voxarray as vx
 from voxarray.cli import main
+from voxarray.core.errors import AccessDeniedError
 from voxarray.storage.remote.address import carries_secret
+from voxarray.storage.remote.writing import WritableObjects
 
 SECRET = "CNRYSECRET"
 NAMES = (
@@ -121,6 +125,46 @@ def test_what_is_submitted_holds_no_secret_of_the_environment(
     assert "convert" in (log / "script").read_text()
     assert sys.executable in (log / "words").read_text()
     assert hits(tmp_path) == []
+
+
+EXPIRED = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>ExpiredToken</Code><Message>The provided '
+    f"token has expired.</Message><Token-0>{SECRET}</Token-0></Error>"
+).encode()
+
+
+def told(error: BaseException) -> str:
+    """All that a program prints that ends with an error."""
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("asks", ["reads", "lists", "writes", "deletes"])
+def test_what_a_store_repeats_of_a_token_is_not_shown(server, bucket, asks):
+    server.refuses = lambda _: (400, EXPIRED)
+    place = WritableObjects.at(bucket.url)
+    with pytest.raises(AccessDeniedError, match=r"ExpiredToken: The .* has expired") as caught:
+        {
+            "reads": lambda: place.objects.fetch("a", 99),
+            "lists": place.names,
+            "writes": lambda: place.create("a", b"1"),
+            "deletes": lambda: place.delete(["a"]),
+        }[asks]()
+    assert SECRET not in told(caught.value)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_tracebacks_hold_no_secret(web, status):
+    web.refuses = lambda *_: status
+    url = web.url.replace("://", f"://user:{SECRET}@")
+    with pytest.raises(vx.VoxarrayError) as caught:
+        vx.open_source(f"{url}/a.nii?sig={SECRET}")
+    assert SECRET not in told(caught.value)
+
+
+def test_a_password_with_a_slash_is_not_shown():
+    with pytest.raises(vx.VoxarrayError, match="BAD_URL") as caught:
+        vx.open_source(f"https://user:a/{SECRET}@host/a.nii")
+    assert SECRET not in told(caught.value)
 
 
 @pytest.mark.parametrize(

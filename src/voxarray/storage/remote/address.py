@@ -171,4 +171,5 @@ def _digest(address: Address) -> str:
 
 
 def _without_secrets(url: str) -> str:
-    return re.sub(r"(?<=://)[^/\s@]*@", "", url.partition("?")[0])
+    # A password with a slash makes a URL none: all before the last @ is left out.
+    return re.sub(r"(?<=://).*@", "", url.partition("?")[0])

@@ -54,7 +54,7 @@ class FsspecObjects(Objects):
             raise MissingPackageError(f"{self.shown} cannot be read: {error}") from None
         except ValueError as error:
             if "not known" not in str(error):
-                raise _unusable(self.shown, error) from error
+                raise _unusable(self.shown, error) from None
             raise UnsupportedError(
                 f"neither obstore nor fsspec knows {self.address.scheme}:// ({self.shown}): "
                 "correct the address, or install the package that adds it to fsspec",
@@ -62,7 +62,7 @@ class FsspecObjects(Objects):
                 path=self.shown,
             ) from error
         except (TypeError, NotImplementedError) as error:
-            raise _unusable(self.shown, error) from error
+            raise _unusable(self.shown, error) from None
         return fs, str(path)
 
     def _stat(self, key: str) -> Stamp:

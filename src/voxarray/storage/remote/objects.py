@@ -269,7 +269,8 @@ class Objects(ABC):
         except (VoxarrayError, *_BUGS):
             raise
         except Exception as error:
-            raise self._as_error(error, key, done) from error
+            # What the transport says holds the whole URL, with its secrets, and would be printed.
+            raise self._as_error(error, key, done) from None
 
     def _is_transient(self, error: Exception) -> bool:
         if isinstance(error, (VoxarrayError, *_BUGS)):
@@ -303,6 +304,13 @@ class Objects(ABC):
                 f"{where!r} cannot be the name of an object: a part of it is empty, '.' or '..', "
                 "or has a character that cannot be printed; choose another name",
                 code="BAD_URL",
+                path=self.shown,
+            )
+        if kind is Failure.INVALID:
+            return TransportError(
+                f"{where} could not be {done} ({text}), and would not be if tried again: check the "
+                "address, the settings voxarray.remote-options and voxarray.fsspec-options, and "
+                "the credentials, which may have expired",
                 path=self.shown,
             )
         return TransportError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,15 +12,15 @@ from voxarray.core.errors import UnsupportedError
 from voxarray.core.optional import import_optional
 from voxarray.storage.remote import options as remote_options
 from voxarray.storage.remote.address import OBJECT_STORES, WEB, Address
+from voxarray.storage.remote.answers import Answer
 from voxarray.storage.remote.event_loop import running_loop
 from voxarray.storage.remote.objects import Failure, Objects, Stamp
 
 SCHEMES = (*OBJECT_STORES, *WEB)
 
-# After it comes what the server says, before it the URL: neither is to be taken for a status.
-_STATUS = re.compile(r" in [^ ]+ - Server returned non-2xx status code: (\d{3})")
 _ABSENT = ("404", "410")
 _PASSING = ("408", "409", "425", "429")  # timeout, conflict, too early, too many requests
+_NEVER = ("501", "505", "507")  # not implemented, no such HTTP, no space
 
 # Where machines in a cloud are told who they are.
 _CREDENTIAL_SERVERS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
@@ -85,7 +84,7 @@ class ObstoreObjects(Objects):
         try:
             return stamp_of(obstore().head(self._client, self._path(key)))
         except Exception as error:
-            if _status(error) not in _NO_HEAD:
+            if Answer.of(error).status not in _NO_HEAD:
                 raise
         return self._read(key, 0, 1)[1]  # some servers answer GET alone
 
@@ -146,7 +145,8 @@ class ObstoreObjects(Objects):
             )
 
     def _failure(self, error: Exception) -> Failure:
-        status = _status(error)
+        answer = Answer.of(error)
+        status = answer.status
         kind = _FAILURES.get(type(error).__name__)
         if kind is None and isinstance(error, FileNotFoundError):
             kind = Failure.MISSING
@@ -158,16 +158,10 @@ class ObstoreObjects(Objects):
             kind = Failure.INVALID
         if kind is not None:
             return kind
-        if any(host in str(error) for host in _CREDENTIAL_SERVERS):
-            return Failure.DENIED  # there are no credentials, and nobody to ask for some
-        permanent = status.startswith("4") and status not in _PASSING
+        if answer.denies or any(host in str(error) for host in _CREDENTIAL_SERVERS):
+            return Failure.DENIED  # or there are no credentials, and nobody to ask for some
+        permanent = status in _NEVER or (status.startswith("4") and status not in _PASSING)
         return Failure.INVALID if permanent else Failure.TRANSIENT
-
-
-def _status(error: Exception) -> str:
-    """Status of the answer that an error tells of; empty if there was none."""
-    status = _STATUS.search(str(error))
-    return "" if status is None else status[1]
 
 
 def obstore() -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from voxarray.core import settings
+from voxarray.storage.remote.answers import Answer
 
 Result = TypeVar("Result")
 
@@ -45,8 +46,9 @@ def pause(number: int) -> None:
 
 
 def without_secrets(error: Exception) -> str:
-    """The first line of an error's text, fit to be shown and logged."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says, in one line, fit to be shown and logged."""
+    answer = Answer.of(error).text
+    text = answer or (str(error).strip() or type(error).__name__).splitlines()[0]
     for secret in _SECRETS:
         text = secret.sub("", text)
-    return text[:300]
+    return text if answer else text[:300]

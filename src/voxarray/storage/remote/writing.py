@@ -18,8 +18,10 @@ from voxarray.core.errors import (
     UnsupportedError,
 )
 from voxarray.storage.remote.address import OBJECT_STORES, Address
+from voxarray.storage.remote.answers import Answer
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.obstore_objects import RUNTIME, ObstoreObjects, obstore, stamp_of
+from voxarray.storage.remote.retries import without_secrets
 
 LARGEST = 5 << 30
 """Bytes that S3 takes by one request; other stores take as much."""
@@ -29,6 +31,8 @@ _SLOWEST = 1 << 20
 
 _TAKEN = ("AlreadyExistsError", "PreconditionError")
 """What obstore raises if there is something else than was said."""
+
+_NOT_KNOWN = ("NotSupportedError", "NotImplementedError")
 
 _DELETED_AT_ONCE = 1000
 
@@ -91,7 +95,8 @@ class WritableObjects:
 
         Raises:
             AccessDeniedError, TransportError: As `Objects.stat`.
-            UnsupportedError: It is larger than `LARGEST` (``TOO_LARGE``).
+            UnsupportedError: It is larger than `LARGEST` (``TOO_LARGE``), or the store knows
+                no conditions (``NO_CONDITIONS``).
         """
         return self._put(key, data, "create")
 
@@ -134,15 +139,31 @@ class WritableObjects:
             try:
                 obstore().put(client, self.objects._path(key), data, mode=mode, use_multipart=False)
             except Exception as error:
-                if type(error).__name__ not in _TAKEN:
-                    raise
-                return False
+                if type(error).__name__ in _TAKEN:
+                    return False
+                if mode != "overwrite" and self._lacks_conditions(error):
+                    raise self._without_conditions(error) from None
+                raise
             return True
 
         try:
             return self.objects._try(key, attempt, "written")
         finally:
             self.objects.forget(key)
+
+    @staticmethod
+    def _lacks_conditions(error: Exception) -> bool:
+        return type(error).__name__ in _NOT_KNOWN or Answer.of(error).status == "501"
+
+    def _without_conditions(self, error: Exception) -> UnsupportedError:
+        return UnsupportedError(
+            f"the store of {self.url} takes no upload on the condition that no other writer was "
+            f"quicker ({without_secrets(error)}), so archives cannot be written there safely: "
+            "enable conditional writes (If-None-Match) in the store or in voxarray.remote-options, "
+            "or write to a local disk and copy the result",
+            code="NO_CONDITIONS",
+            path=self.url,
+        )
 
     def copy(self, key: str, to: str) -> None:
         """Copy an object within the store.
