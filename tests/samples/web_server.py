@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ class WebServer(LoopbackServer):
         ranges: Whether ranges are heeded at all.
         tags: Whether entity tags are sent.
         denied: Whether everything is forbidden.
+        user: ``name:password`` without which everything is forbidden, if it is not empty.
         refuses: Called with method and path: the status to answer with, 0 to answer as usual; of
             what is not there, ``absent`` is the status.
         folder_of: Called with the query: the folder that is served.
@@ -32,6 +34,7 @@ class WebServer(LoopbackServer):
         self.root = root
         self.ranges = self.tags = True
         self.denied = False
+        self.user = ""
         self.absent = 404
         self.refuses: Callable[[str, str], int] = lambda *_: 0
         self.folder_of: Callable[[str], Path] = lambda _: self.root
@@ -52,6 +55,10 @@ class _Handler(LoopbackHandler):
             time.sleep(0.6)
         if fault == "busy" or owner.denied:
             self._refuse(403 if owner.denied else 503)
+            return
+        pair = base64.b64encode(owner.user.encode()).decode()
+        if owner.user and self.headers.get("Authorization") != f"Basic {pair}":
+            self._refuse(401)
             return
         url = urlsplit(self.path)
         path = unquote(url.path).lstrip("/")

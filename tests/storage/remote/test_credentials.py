@@ -7,8 +7,10 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from urllib.parse import unquote
 
 import dask.config
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -165,6 +167,15 @@ def test_a_password_with_a_slash_is_not_shown():
     with pytest.raises(vx.VoxarrayError, match="BAD_URL") as caught:
         vx.open_source(f"https://user:a/{SECRET}@host/a.nii")
     assert SECRET not in told(caught.value)
+
+
+@pytest.mark.parametrize("user", ["user:word", "user:w%40r%2Fd", "user"])
+def test_name_and_password_of_a_url_reach_the_server(web, voxels, user):
+    web.user = f"{unquote(user)}:" if ":" not in user else unquote(user)
+    url = web.url.replace("://", f"://{user}@")
+    np.testing.assert_array_equal(vx.ScalarImage(f"{url}/a.nii.gz").numpy()[0], voxels)
+    with pytest.raises(AccessDeniedError):
+        vx.open_source(f"{web.url}/a.nii.gz")
 
 
 @pytest.mark.parametrize(

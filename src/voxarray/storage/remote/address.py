@@ -132,6 +132,22 @@ class Address:
         return f"{scheme}://{host}{'/' if host else ''}{self.path}{tail}"
 
     @property
+    def without_user(self) -> Address:
+        """The same place of a web server without user name and password; others as they are."""
+        scheme, _, host = self.base.partition("://")
+        is_plain = scheme.lower() in WEB and "@" in host
+        return replace(self, base=f"{scheme}://{host.rpartition('@')[2]}") if is_plain else self
+
+    @property
+    def basic_authorization(self) -> str:
+        """What HTTP's header ``Authorization`` says of the user name and the password."""
+        import base64
+
+        user, _, password = self.base.partition("://")[2].rpartition("@")[0].partition(":")
+        pair = f"{unquote(user)}:{unquote(password)}".encode()
+        return f"Basic {base64.b64encode(pair).decode('ascii')}"
+
+    @property
     def digest(self) -> str:
         """Of all of it, what is not shown included: no two places have the same.
 

@@ -197,9 +197,13 @@ def _connected(base: str, tail: str, configured: remote_options.ClientOptions) -
     """The client of a bucket or host; obstore repeats nothing itself, for `Objects` does."""
     stores = import_optional("obstore.store", "voxarray[remote]")
     RUNTIME.started = True
-    address = Address(base, "", tail)
+    address = Address(base, "", tail).without_user
     repeat: dict[str, Any] = {"max_retries": 0}
-    options = {"client_options": dict(configured.client), "retry_config": repeat}
+    client = dict(configured.client)
+    if address.base != base:  # obstore leaves them out of its requests
+        headers = {"Authorization": Address(base, "").basic_authorization}
+        client["default_headers"] = headers | dict(client.get("default_headers") or {})
+    options = {"client_options": client, "retry_config": repeat}
     try:
         return stores.from_url(address.url, **options, **configured.store)
     except Exception as error:
