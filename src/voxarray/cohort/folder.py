@@ -40,6 +40,16 @@ class CohortLayout:
         """
         return cls(destination_of(path))
 
+    @classmethod
+    def around(cls, archive: str) -> CohortLayout | None:
+        """The folder whose subjects an archive is among, which may hold no cohort; None elsewhere.
+
+        Args:
+            archive: Absolute path without links, or URL.
+        """
+        root, name = os.path.split(os.path.dirname(archive))
+        return cls(root) if name == "subjects" else None
+
     @property
     def subjects(self) -> str:
         """Folder of the archives."""

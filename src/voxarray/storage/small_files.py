@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,9 +16,13 @@ from voxarray.storage.hidden_folders import hidden_folder
 from voxarray.storage.remote.address import Address, is_url
 
 if TYPE_CHECKING:
+    from voxarray.storage.remote.objects import Stamp
     from voxarray.storage.remote.writing import WritableObjects
 
 _PIECE = 8 << 20
+
+Put = Callable[[str, bytes], None]
+"""What writes the bytes of a file at a path or URL."""
 
 
 def read_file(path: str) -> bytes:
@@ -128,6 +133,32 @@ def write_if_other(path: str, data: bytes) -> None:
         raise refusal(error, path) from error
     with atomic_write(path, overwrite=True) as new:
         new.write(data)
+
+
+def version_of(url: str) -> Stamp | None:
+    """Size and version of an object, asked for now; None if there is none.
+
+    Raises:
+        AccessDeniedError, TransportError: What the store refuses.
+    """
+    store, key = _object(url)
+    return store.stat(key)
+
+
+def put_in_place_of(url: str, data: bytes, expected: Stamp | None) -> bool:
+    """Put an object in the place of the one with this version, or of none; False if it is another.
+
+    An object of the same bytes stays.
+
+    Raises:
+        AccessDeniedError, TransportError, UnsupportedError: What the store refuses.
+    """
+    store, key = _object(url)
+    if store.holds(key, data):
+        return True
+    done = store.create(key, data) if expected is None else store.replace(key, data, expected)
+    # The answer to an upload may be lost: then the next attempt finds what this one has put.
+    return done or store.holds(key, data)
 
 
 def create_file(path: str, data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 
@@ -12,11 +13,19 @@ from click.testing import CliRunner
 
 import voxarray as vx
 from voxarray.cli import main
+from voxarray.cohort.catalogue import finalise as finalise_module
 from voxarray.cohort.catalogue.journal import lines
+from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.run import task, throttle
-from voxarray.core.errors import MissingFileError, VoxarrayError
+from voxarray.core.errors import (
+    ArchiveError,
+    ArchiveExistsError,
+    MissingFileError,
+    VoxarrayError,
+)
 from voxarray.storage.remote import objects
+from voxarray.storage.small_files import write_if_other
 
 COUNT = 4
 
@@ -159,6 +168,65 @@ def test_layers_of_predictions_by_the_command(cohort, scans_of, tmp_path):
     assert f"{COUNT} of {COUNT} subjects have the layer found" in result.output
     objects.forget()
     assert all("found" in vx.Archive(url).labels for url in CohortLayout.of(cohort).archives())
+    assert [list(names) for names in vx.Cohort(cohort).table["labels"]] == [["found"]] * COUNT
+
+
+def labels_of(image):
+    return vx.LabelMap(tensor=(image.data > 400).byte(), affine=image.affine)
+
+
+def in_catalogue(cohort):
+    objects.forget()
+    return [list(names) for names in vx.Cohort(cohort).table["labels"]]
+
+
+def test_label_maps_that_come_and_go_are_in_the_catalogue(cohort, scans_of):
+    vx.convert_cohort(scans_of, cohort)
+    first = vx.Archive(next(iter(CohortLayout.of(cohort).archives())))
+    first.add_labels("bright", labels_of(image_of(0)))
+    assert in_catalogue(cohort) == [["bright"], [], [], []]
+    assert vx.verify(cohort) == []
+    first.remove_labels("bright")
+    assert in_catalogue(cohort) == [[]] * COUNT
+
+
+@pytest.mark.parametrize("name", ["image", "subject"])
+def test_label_maps_do_not_take_the_name_of_an_image(cohort, scans_of, name):
+    vx.convert_cohort(scans_of, cohort)
+    first = vx.Archive(next(iter(CohortLayout.of(cohort).archives())))
+    with pytest.raises(ArchiveExistsError, match="NAME_TAKEN"):
+        first.add_labels(name, labels_of(image_of(0)))
+
+
+def test_catalogues_of_two_processes_at_once_miss_nothing(cohort, scans_of, monkeypatch):
+    """One reads the archives, the other adds a label map, and then the first writes."""
+    vx.convert_cohort(scans_of, cohort)
+    urls = list(CohortLayout.of(cohort).archives())
+    last_failures, meanwhile = finalise_module.last_failures, iter(urls[:2])
+
+    def slow(folder):
+        found = last_failures(folder)
+        for url in itertools.islice(meanwhile, 1):
+            vx.Archive(url).add_labels("bright", labels_of(vx.ScalarImage(url)))
+        return found
+
+    monkeypatch.setattr(finalise_module, "last_failures", slow)
+    assert finalise_module.finalise(cohort).done == COUNT
+    assert in_catalogue(cohort) == [["bright"], ["bright"], [], []]
+
+
+def test_a_catalogue_that_never_rests_is_given_up(cohort, scans_of):
+    vx.convert_cohort(scans_of, cohort)
+    layout = CohortLayout.of(cohort)
+    numbers = itertools.count()
+
+    def read():
+        write_if_other(layout.catalogue, str(next(numbers)).encode())
+        return b"mine"
+
+    with pytest.raises(ArchiveError) as caught:
+        replace_catalogue(layout, read, lambda data, put: put(layout.catalogue, data))
+    assert caught.value.code == "BUSY"
 
 
 def test_server_that_fails_while_asked_is_no_missing_archive(server, cohort, scans_of):

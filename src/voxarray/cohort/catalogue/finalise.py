@@ -23,7 +23,7 @@ from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import MissingFileError
 from voxarray.core.version import __version__
 from voxarray.storage.remote.address import is_url
-from voxarray.storage.small_files import write_if_other
+from voxarray.storage.small_files import Put, write_if_other
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Sum
     summary = replace_catalogue(
         folder,
         lambda: (manifest_entries.entries_of(folder), last_failures(folder)),
-        lambda read: _written(folder, *read, items, zipped),
+        lambda read, put: _written(folder, *read, items, zipped, put),
     )
     warn_of_namesakes(summary.namesakes, summary.unplanned, folder.root)
     return summary
@@ -92,6 +92,7 @@ def _written(
     failures: Mapping[tuple[str, str], Mapping[str, Any]],
     items: tuple[Item, ...],
     zipped: bool,
+    put: Put,
 ) -> Summary:
     rows = [catalogue.row_of(name, entry) for name, entry in entries.items() if entry is not None]
     missing = [
@@ -103,7 +104,7 @@ def _written(
     stale = {os.path.basename(folder.archive(image.slug, zipped)) for image in missing}
     rows = [row for row in rows if os.path.basename(row["archive"]) not in stale]
     rows += [catalogue.row_of_missing(by_slug[image.slug], image.failure) for image in missing]
-    catalogue.write(folder, rows)
+    catalogue.write(folder, rows, put)
     done = len(rows) - len(missing)
     unplanned = _unplanned(entries, items, folder, zipped)
     report.write(folder, done, missing, unplanned)

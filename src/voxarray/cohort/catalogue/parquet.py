@@ -9,20 +9,23 @@ from typing import Any
 
 from voxarray.cohort.catalogue.arrow_table import arrow_table
 from voxarray.core.errors import ChecksumError
-from voxarray.storage.small_files import read_file, write_if_other
+from voxarray.storage.small_files import Put, read_file, write_if_other
 
 _MARK = b"voxarray-sha256:"
 _UNKNOWN = b"0" * 64
 """Placeholder in the file's metadata while its digest is computed, which then replaces it."""
 
 
-def write(path: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+def write(
+    path: str, schema: Any, rows: Sequence[Mapping[str, Any]], put: Put = write_if_other
+) -> None:
     """Put a table in its place in one step; the same rows make the same bytes.
 
     Args:
         path: Of the file.
         schema: A `pyarrow.Schema`.
         rows: Values by column.
+        put: What writes its bytes.
 
     Raises:
         ArchiveError: If writing fails.
@@ -34,7 +37,7 @@ def write(path: str, schema: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.write_table(arrow_table(schema, rows))
         writer.add_key_value_metadata({"voxarray": (_MARK + _UNKNOWN).decode()})
     data = buffer.getvalue()
-    write_if_other(path, data.replace(_MARK + _UNKNOWN, _MARK + _digest(data)))
+    put(path, data.replace(_MARK + _UNKNOWN, _MARK + _digest(data)))
 
 
 def read(path: str) -> Any:

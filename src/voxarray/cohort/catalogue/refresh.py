@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,9 +9,7 @@ from voxarray.cohort.catalogue import manifest_entries, parquet
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
-from voxarray.core.errors import UnsupportedError
-from voxarray.storage.remote.address import Address, is_url
-from voxarray.storage.small_files import is_file
+from voxarray.storage.small_files import is_file, real_path
 
 
 def refresh(archives: Iterable[str]) -> None:
@@ -26,32 +23,16 @@ def refresh(archives: Iterable[str]) -> None:
     Raises:
         ChecksumError: If a catalogue is damaged.
         ArchiveError: If writing fails.
-        UnsupportedError: The catalogue is in a bucket, where nothing locks it
-            (``UNSUPPORTED_DESTINATION``).
+        AccessDeniedError, TransportError, UnsupportedError: What a store refuses.
     """
     cohorts: dict[str, list[str]] = {}
     for path in archives:
-        if is_url(path):
-            _require_none(path)
-            continue
-        folder, _ = os.path.split(os.path.realpath(path))
-        root, name = os.path.split(folder)
-        if name == "subjects" and os.path.isfile(CohortLayout(root).catalogue):
-            cohorts.setdefault(root, []).append(os.path.realpath(path))
+        path = real_path(path)
+        folder = CohortLayout.around(path)
+        if folder is not None and is_file(folder.catalogue):
+            cohorts.setdefault(folder.root, []).append(path)
     for root, paths in cohorts.items():
         _refresh(CohortLayout(root), paths)
-
-
-def _require_none(url: str) -> None:
-    """Raise `UnsupportedError` if an archive in a bucket belongs to a cohort with a catalogue."""
-    folder = Address.parse(url).parent
-    if folder.name == "subjects" and is_file(CohortLayout(folder.parent.url).catalogue):
-        raise UnsupportedError(
-            f"the catalogue of {folder.parent.shown} is in a bucket, where it cannot be locked: "
-            "change a copy of the cohort on a local disk",
-            code="UNSUPPORTED_DESTINATION",
-            path=folder.parent.shown,
-        )
 
 
 def _refresh(folder: CohortLayout, paths: list[str]) -> None:
@@ -67,7 +48,7 @@ def _refresh(folder: CohortLayout, paths: list[str]) -> None:
             rows.append(updated)
         return rows
 
-    replace_catalogue(folder, read, lambda rows: catalogue.write(folder, rows))
+    replace_catalogue(folder, read, lambda rows, put: catalogue.write(folder, rows, put))
 
 
 def _plain(value: Any) -> Any:

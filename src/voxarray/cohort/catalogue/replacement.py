@@ -2,6 +2,8 @@
 
 Reading the manifests and journals of 10^5 archives takes minutes, and no other process should have
 to wait for that. If the catalogue has changed when the lock is taken, the content is read again.
+Nothing locks a bucket. There the store refuses the new catalogue if the one that it is to replace
+was replaced meanwhile.
 """
 
 from __future__ import annotations
@@ -9,10 +11,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from voxarray.cohort.folder import CohortLayout
+from voxarray.core.errors import ArchiveError
+from voxarray.storage.remote.address import is_url
+from voxarray.storage.small_files import Put, put_in_place_of, version_of, write_if_other
 from voxarray.storage.swap_lock import swap_lock
+
+if TYPE_CHECKING:
+    from voxarray.storage.remote.objects import Stamp
 
 Read = TypeVar("Read")
 Written = TypeVar("Written")
@@ -20,9 +28,15 @@ Written = TypeVar("Written")
 _ATTEMPTS = 3
 """How often content is read without the lock; after that, it is read once more with the lock."""
 
+_ATTEMPTS_IN_BUCKET = 20
+
+
+class _OvertakenError(Exception):
+    """Another process has replaced the catalogue in the bucket."""
+
 
 def replace_catalogue(
-    folder: CohortLayout, read: Callable[[], Read], write: Callable[[Read], Written]
+    folder: CohortLayout, read: Callable[[], Read], write: Callable[[Read, Put], Written]
 ) -> Written:
     """Read the content of a catalogue, and write it if the catalogue did not change meanwhile.
 
@@ -30,26 +44,55 @@ def replace_catalogue(
         folder: Of the cohort.
         read: May take long; called again if the catalogue was replaced meanwhile, by a process that
             added label maps or finalised.
-        write: Called once, with the last content, while the lock of the catalogue is held.
+        write: Called with the last content, and with what puts the bytes of the catalogue in their
+            place, which it does first. On a disk it is called once, while the lock of the catalogue
+            is held; in a bucket again if another process was quicker.
 
     Raises:
-        ArchiveError: If somebody else has held the lock for two minutes (``BUSY``).
+        ArchiveError: If somebody else has held the lock for two minutes, or was quicker each time
+            (``BUSY``).
     """
+    if is_url(folder.root):
+        return _replace_in_bucket(folder, read, write)
     for _ in range(_ATTEMPTS):
         before = _version(folder)
         content = read()
         with _held(folder):
             if _version(folder) == before:
-                return write(content)
+                return write(content, write_if_other)
     with _held(folder):
-        return write(read())
+        return write(read(), write_if_other)
+
+
+def _replace_in_bucket(
+    folder: CohortLayout, read: Callable[[], Read], write: Callable[[Read, Put], Written]
+) -> Written:
+    from voxarray.storage.remote.objects import forget  # not loaded for a cohort on a disk
+
+    for _ in range(_ATTEMPTS_IN_BUCKET):
+        forget()  # what is read must not be older than the catalogue
+        before = version_of(folder.catalogue)
+        content = read()
+
+        def put(path: str, data: bytes, before: Stamp | None = before) -> None:
+            if not put_in_place_of(path, data, before):
+                raise _OvertakenError
+
+        with suppress(_OvertakenError):
+            return write(content, put)
+    raise ArchiveError(
+        f"other processes replaced {folder.catalogue} {_ATTEMPTS_IN_BUCKET} times while this one "
+        "made it: run voxarray finalise when they are done",
+        code="BUSY",
+        path=folder.catalogue,
+    )
 
 
 def _version(folder: CohortLayout) -> tuple[int, int, int] | None:
     """Inode, time and size of the catalogue, which change if it is replaced; None without one."""
     try:
         status = os.stat(folder.catalogue)
-    except OSError:  # there is none, or it is in a bucket
+    except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
 

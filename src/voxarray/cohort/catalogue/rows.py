@@ -11,6 +11,7 @@ from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.names import shown
+from voxarray.storage.small_files import Put, write_if_other
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,8 +120,8 @@ def read(folder: CohortLayout) -> pd.DataFrame:
     return rows
 
 
-def write(folder: CohortLayout, rows: Sequence[Row]) -> None:
-    """Write the catalogue, sorted by subject and image."""
+def write(folder: CohortLayout, rows: Sequence[Row], put: Put = write_if_other) -> None:
+    """Write the catalogue, sorted by subject and image; ``put`` is what writes its bytes."""
     import pyarrow
 
     types = {
@@ -140,6 +141,7 @@ def write(folder: CohortLayout, rows: Sequence[Row]) -> None:
         folder.catalogue,
         pyarrow.schema(fields),
         [{name: _typed(row.get(name), name in texts) for name in row} for row in ordered],
+        put,
     )
 
 

@@ -8,7 +8,7 @@ from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.discover.input import SUBJECT_KEY
 from voxarray.cohort.folder import CohortLayout
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
-from voxarray.storage.remote.address import is_url
+from voxarray.storage.small_files import is_file, real_path
 
 
 def require_free(archive: str, name: str) -> None:
@@ -24,19 +24,18 @@ def require_free(archive: str, name: str) -> None:
         ArchiveExistsError: If the subject has an archive of that name, or the name is reserved for
             that of the subject (``NAME_TAKEN``).
     """
-    if is_url(archive):  # catalogues in buckets are not updated; a warning says so elsewhere
-        return
-    folder, file_name = os.path.split(os.path.realpath(archive))
-    root, subjects = os.path.split(folder)
-    layout = CohortLayout(root)
-    if subjects != "subjects" or not os.path.isfile(layout.catalogue):
+    layout = CohortLayout.around(real_path(archive))
+    if layout is None:
         return
     try:
+        if not is_file(layout.catalogue):
+            return
         rows = parquet.read(layout.catalogue)
     except (VoxarrayError, OSError):  # updating the catalogue will fail, and warn of that
         return
+    root, file_name = layout.root, os.path.basename(real_path(archive))
     rows = rows[rows["status"] == "done"]
-    own_subject = rows["subject"][rows["archive"] == f"{subjects}/{file_name}"]
+    own_subject = rows["subject"][rows["archive"] == f"subjects/{file_name}"]
     namesakes = rows[rows["subject"].isin(own_subject) & (rows["image"] == name)]
     if name == SUBJECT_KEY and len(own_subject):
         raise ArchiveExistsError(
