@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import voxarray as vx
-from voxarray.archive import accelerated, handle_cache, reader
+from voxarray.archive import accelerated, handle_cache, read_jobs
 from voxarray.archive.source import open_archive
 from voxarray.core.compiling import may_compile
 from voxarray.core.errors import VoxarrayError
@@ -138,7 +138,7 @@ def test_loops_read_what_they_can(samples, number, threads):
 def test_threads_share_the_chunks_of_a_box(samples, monkeypatch):
     """However often they take turns: a generator would raise where two advance it at once."""
     source, array = samples[0]
-    monkeypatch.setattr(reader, "_CHUNKS_AT_A_TIME", 1)
+    monkeypatch.setattr(read_jobs, "_CHUNKS_AT_A_TIME", 1)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

@@ -204,11 +204,14 @@ class Box:
         Returns:
             ``stop``, or the number of the first chunk that the loops cannot read.
         """
+        return self.read_rows(first, stop, np.array([_row(shard) for shard in shards], np.int64))
+
+    def read_rows(self, first: int, stop: int, table: NDArray[np.int64]) -> int:
+        """As `read`, with what the loops know of each shard, (shard, 5)."""
         layout = self.layout
         spans = self._spans(layout.shard)
         decoded = math.prod(layout.chunk) * self.size
         capacity = decoded + _OVERHEAD
-        table = np.array([_row(shard) for shard in shards], np.int64)
         return self.loops.read_chunks(
             first,
             stop,

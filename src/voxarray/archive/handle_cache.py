@@ -168,11 +168,11 @@ def shard(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
         SourceChangedError: If the archive was replaced since it was opened.
     """
     name = (opened, key)
-    handle = _open_already(name)
+    handle = _at_hand(name)
     if handle is not None:
         return handle
     with _opening[hash(name) % len(_opening)]:  # of many threads that need it, one opens it
-        handle = _open_already(name)
+        handle = _at_hand(name)
         if handle is None:
             handle = _open(store, opened, key, chunks)
             with _lock:
@@ -185,7 +185,12 @@ def shard(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
     return handle
 
 
-def _open_already(name: tuple[Hashable, str]) -> ShardHandle | None:
+def at_hand(opened: Hashable, key: str) -> ShardHandle | None:
+    """The shard at ``key`` if it is open."""
+    return _at_hand((opened, key))
+
+
+def _at_hand(name: tuple[Hashable, str]) -> ShardHandle | None:
     with _lock:
         handle = _shards.get(name)
         if handle is not None:

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from numpy.typing import NDArray
 
+from voxarray.core import settings, thread_pools
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -37,6 +39,12 @@ Job = tuple[Piece, Piece, Piece, Piece]
 
 Chunks = Iterator[tuple[Job, NDArray | None]]
 """Jobs with their chunks, each valid until the next is asked for; None for background."""
+
+_CHUNKS_AT_A_TIME = 8
+"""Chunks that a thread takes at once in a read by compiled loops, if there are several threads."""
+
+_CHUNKS_IN_A_CALL = 64
+"""Most chunks of one call: Ctrl-C has to wait for its end."""
 
 Item = TypeVar("Item")
 
@@ -84,3 +92,12 @@ def share(
             wait(tasks)  # the caller may free memory that a thread still writes into
     for task in tasks:
         task.result()
+
+
+def share_numbers(chunks: int, read: Callable[[Iterable[range]], None]) -> None:
+    """Read chunks, given by spans of their numbers, by compiled loops in several threads."""
+    threads = min(settings.threads(), -(-chunks // _CHUNKS_AT_A_TIME))
+    # With several threads the shares are small, so that all threads finish at about the same time.
+    share_size = _CHUNKS_IN_A_CALL if threads == 1 else _CHUNKS_AT_A_TIME
+    spans = [range(n, min(n + share_size, chunks)) for n in range(0, chunks, share_size)]
+    share(spans, threads, thread_pools.pool(), read)

@@ -15,7 +15,7 @@ from voxarray.archive import accelerated, checked_blocks, codecs, handle_cache
 from voxarray.archive.checked_blocks import CheckedBlocks, is_small
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
-from voxarray.archive.read_jobs import Chunks, Job, pieces_of, share
+from voxarray.archive.read_jobs import Chunks, Job, pieces_of, share, share_numbers
 from voxarray.archive.shard import ShardHandle
 from voxarray.core import descriptors, page_cache, settings, thread_pools
 from voxarray.core.errors import FormatError, SourceChangedError, TruncatedError, VoxarrayError
@@ -33,17 +33,11 @@ Receive = Callable[[NDArray | None, int], None]
 _SHARDS_AT_HAND = 64
 """Shards that a thread of a read keeps open besides those in the cache of the process, at most."""
 
-_CHUNKS_AT_A_TIME = 8
-"""Chunks that a thread takes at once in a read by compiled loops, if there are several threads."""
-
 _SMALL = 16
 """A box of fewer voxels than a sixteenth of a chunk is small."""
 
 _FEW = 8
 """Chunks that meet at a corner."""
-
-_CHUNKS_IN_A_CALL = 64
-"""Most chunks of one call: Ctrl-C has to wait for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +126,7 @@ class ShardedArray:
         from voxarray.archive.remote_reads import RemoteRead
 
         facts = (self.store, self.opened, self.key, self.layout, self.dtype, self.codec)
-        return RemoteRead(*facts, self._shard, self._named)
+        return RemoteRead(*facts, self._shard, self._at_hand, self._named)
 
     def fetch_ahead(self, ranges: Sequence[range], most: int) -> int:
         """Fetch the chunks of a later `read` of a remote archive into the cache, in the background.
@@ -180,13 +174,17 @@ class ShardedArray:
 
         A chunk that they refuse is read again without them, which raises the proper error.
         """
-        # Remote chunks come by requests that threads share; chunks without compression are mapped.
-        if self.store.requests is not None or not self.codec.cname or out.dtype != self.dtype:
+        if not self.codec.cname or out.dtype != self.dtype:  # without compression they are mapped
             return False
         # The loops read and check whole chunks, which takes longer than a few blocks in NumPy.
         if self._is_small(ranges):
             return False
+        is_remote = self.store.requests is not None
+        if is_remote and settings.get_bytes("remote-cache") <= 0:  # chunks come by requests
+            return False
         loops = accelerated.loops(1 + out.size // math.prod(self.layout.chunk))
+        if loops is not None and is_remote:
+            return self._read_kept(loops, ranges, out)
         box = None if loops is None else accelerated.Box.of(loops, self.layout, ranges, out)
         shards = None if box is None else self._local(box.shards())
         if box is None or shards is None:
@@ -200,14 +198,29 @@ class ShardedArray:
                     self._read_all(self._chunks([self._jobs(ranges)[number]]), out)
                     number += 1
 
-        threads = min(settings.threads(), -(-box.chunks // _CHUNKS_AT_A_TIME))
-        # With several threads the shares are small, so that all threads finish at about the same
-        # time.
-        share_size = _CHUNKS_IN_A_CALL if threads == 1 else _CHUNKS_AT_A_TIME
-        spans = [
-            range(n, min(n + share_size, box.chunks)) for n in range(0, box.chunks, share_size)
-        ]
-        share(spans, threads, thread_pools.pool(), read)
+        share_numbers(box.chunks, read)
+        return True
+
+    def _read_kept(self, loops: accelerated.Loops, ranges: Sequence[range], out: NDArray) -> bool:
+        """Read a box of a remote archive if all its chunks are in the cache; False if they are not.
+
+        Those that go meanwhile are asked for.
+        """
+        layout = Layout(self.layout.shape, self.layout.chunk, self.layout.chunk)
+        box = accelerated.Box.of(loops, layout, ranges, out)
+        kept = None if box is None else self._remote().kept_box(box, self._jobs(ranges))
+        if box is None or kept is None:
+            return False
+        self._refuse_bomb()
+        left: list[Job] = []
+
+        def read(spans: Iterable[range]) -> None:
+            for span in spans:
+                kept.read(span, left)
+
+        share_numbers(box.chunks, read)
+        if left:
+            self._remote().share(left, lambda chunks: self._read_all(chunks, out))
         return True
 
     def _local(self, positions: Sequence[Index4]) -> list[ShardHandle] | None:
@@ -323,6 +336,9 @@ class ShardedArray:
         key = f"{self.key}/{chunk_key(position)}"
         slots = math.prod(self.layout.chunks_per_shard)
         return handle_cache.shard(self.store, self.opened, key, slots)
+
+    def _at_hand(self, position: Index4) -> ShardHandle | None:
+        return handle_cache.at_hand(self.opened, f"{self.key}/{chunk_key(position)}")
 
     def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
         """The bytes of a chunk, in memory that is reused for the next chunk."""

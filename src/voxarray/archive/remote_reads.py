@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import checked_blocks, requests
-from voxarray.archive.checked_blocks import CheckedBlocks, is_small
-from voxarray.archive.codecs import CRC_BYTES, Codec
+from voxarray.archive import requests
+from voxarray.archive.accelerated import Box
+from voxarray.archive.codecs import Codec
+from voxarray.archive.kept_box import KeptBox
+from voxarray.archive.kept_chunks import Kept, KeptChunks, needed
 from voxarray.archive.read_ahead import ByAnother, Named, read_ahead
 from voxarray.archive.read_jobs import Chunks, Job, share
 from voxarray.archive.remote_requests import Request, by_shard, chunk_name, claimed, place
@@ -26,7 +28,7 @@ from voxarray.storage.buffers import scratch
 from voxarray.storage.chunk_cache import ChunkCache, chunk_cache, group_of
 from voxarray.storage.remote.arrivals import Arrivals
 from voxarray.storage.remote.slots import RESERVED
-from voxarray.storage.store import Blob, FileBlob, Store
+from voxarray.storage.store import Blob, Store
 
 _BYTE = np.dtype(np.uint8)
 
@@ -47,6 +49,7 @@ class RemoteRead:
         dtype: Native byte order.
         codec: Of the chunks.
         shard: Opens the shard at a position.
+        at_hand: The shard at a position if it is open.
         named: Adds the position of the chunk to an error.
     """
 
@@ -57,11 +60,58 @@ class RemoteRead:
     dtype: np.dtype
     codec: Codec
     shard: Callable[[Index4], ShardHandle]
+    at_hand: Callable[[Index4], ShardHandle | None]
     named: Callable[[Exception, Index4, Index4], VoxarrayError]
 
     def share(self, jobs: Sequence[Job], work: Callable[[Chunks], None]) -> None:
         """Do some work with the chunks of jobs, in several threads."""
-        cache, at_once, ahead = chunk_cache(), self.store.requests or 1, read_ahead()
+        cache = chunk_cache()
+        found = None if cache is None else self._found(jobs, cache)
+        left = jobs if cache is None or found is None else self._share_kept(found, cache, work)
+        if left:
+            self._share_requests(left, cache, work)
+
+    def kept_box(self, box: Box, jobs: Sequence[Job]) -> KeptBox | None:
+        """A box whose chunks are all in the cache, for compiled loops; None if not all are.
+
+        Args:
+            box: The box, with shards of one chunk.
+            jobs: Its chunks.
+        """
+        cache = chunk_cache()
+        found = None if cache is None else self._found(jobs, cache)
+        return None if cache is None or found is None else KeptBox(cache, box, found)
+
+    def _found(self, jobs: Sequence[Job], cache: ChunkCache) -> list[Kept] | None:
+        """The chunks of jobs if all are in the cache."""
+        positions = dict.fromkeys((n.shard, z.shard, y.shard, x.shard) for n, z, y, x in jobs)
+        shards = {
+            position: (shard, group_of(self.opened, self.key, position))
+            for position, shard in zip(positions, self._opened(positions), strict=True)
+        }
+        return self._kept(cache).found(jobs, shards)
+
+    def _kept(self, cache: ChunkCache) -> KeptChunks:
+        return KeptChunks(cache, self.layout, self.dtype, self.codec)
+
+    def _share_kept(
+        self, found: Sequence[Kept], cache: ChunkCache, work: Callable[[Chunks], None]
+    ) -> list[Job]:
+        """Do the work with chunks of the cache; returns the jobs of those that are gone."""
+        kept, left = self._kept(cache), list[Job]()
+        threads = min(settings.threads(), len(found))
+        # Reading a few blocks takes less time than starting another thread.
+        if threads == 1 or kept.are_few(found):
+            work(kept.chunks(found, left))
+        else:
+            share(found, threads, thread_pools.pool(), lambda some: work(kept.chunks(some, left)))
+        return left
+
+    def _share_requests(
+        self, jobs: Sequence[Job], cache: ChunkCache | None, work: Callable[[Chunks], None]
+    ) -> None:
+        """Do the work with chunks of which some have to be asked for."""
+        at_once, ahead = self.store.requests or 1, read_ahead()
         all_requests = self._requests(jobs, cache)
 
         own: dict[str, Future[None]] = {}
@@ -177,7 +227,10 @@ class RemoteRead:
         return found_requests
 
     def _opened(self, positions: Iterable[Index4]) -> list[ShardHandle]:
-        first, *remaining = positions
+        found = {position: self.at_hand(position) for position in positions}
+        if all(found.values()):
+            return [shard for shard in found.values() if shard is not None]
+        first, *remaining = found
         pool = thread_pools.pool(self.store.requests)
         opening = [pool.submit(self.shard, position) for position in remaining]
         try:
@@ -201,11 +254,9 @@ class RemoteRead:
             first = request.extents[0]
             job = first.key[0]
             try:
-                if cache is not None and request.is_kept:
-                    if self._is_kept(request, cache, decoded):
-                        yield job, decoded
-                        continue
-                    cache.drop(request.name(first))
+                if cache is not None and request.is_kept and self._is_kept(request, cache, decoded):
+                    yield job, decoded
+                    continue
                 if request.coming is not None:
                     data = request.coming.chunk(first.offset, first.length)
                     # What has come is in the cache by now; what has not is read by this thread.
@@ -237,38 +288,8 @@ class RemoteRead:
     def _is_kept(self, request: Request, cache: ChunkCache, out: NDArray) -> bool:
         """Decode a chunk from the cache; False if it is not there, or damaged."""
         extent = request.extents[0]
-        file = cache.opened(request.name(extent))
-        if file is None:
-            return False
-        try:
-            return file.size == extent.length and self._decode_file(request, extent, file, out)
-        except (VoxarrayError, RuntimeError, ValueError, OSError):
-            return False
-        finally:
-            file.close()
-
-    def _decode_file(
-        self, request: Request, extent: Extent[tuple[Job, int]], file: FileBlob, out: NDArray
-    ) -> bool:
-        """Decode a chunk from its file in the cache: all of it, or the blocks that are needed."""
         job, slot = extent.key
-        crcs, number = request.shard.index.crcs, request.shard.number
-        begin, end = self._needed(job)
-        flat = out.reshape(-1).view(np.uint8)
-        has_blocks = crcs is not None and 0 < self.codec.block < flat.size
-        is_part = has_blocks and is_small(begin, end, flat.size)
-        blocks = checked_blocks.known(number, slot) if is_part else None
-        if blocks is not None and blocks.read(file, 0, flat, begin, end):
-            return True
-        encoded = scratch("encoded", (1, 1, 1, extent.length), _BYTE).reshape(-1)
-        if file.read_into(0, encoded) != extent.length:
-            return False
-        if is_part and crcs is not None and blocks is None:
-            blocks = CheckedBlocks.of(encoded[:-CRC_BYTES], crcs[slot])
-            if blocks is not None and blocks.decoded == flat.size:
-                checked_blocks.keep(number, slot, blocks)
-        self._decode(request, extent, encoded, out)
-        return True
+        return self._kept(cache).decode(job, request.shard, slot, request.name(extent), out)
 
     def _bytes(self, request: Request, data: Any) -> NDArray[np.uint8]:
         """The bytes that arrived, or are read now, in memory that the next request reuses."""
@@ -292,14 +313,9 @@ class RemoteRead:
     ) -> None:
         job, slot = extent.key
         crcs = request.shard.index.crcs
-        self.codec.decode(encoded, out, *self._needed(job), None if crcs is None else crcs[slot])
-
-    def _needed(self, job: Job) -> tuple[int, int]:
-        """The first byte of a decoded chunk that a job needs, and the one after the last."""
-        (n, z, y, x), size = job, self.dtype.itemsize
-        begin = n.begin + z.begin + y.begin + x.begin
-        last = n.last + z.last + y.last + x.last
-        return begin * size, (last + 1) * size
+        self.codec.decode(
+            encoded, out, *needed(job, self.dtype), None if crcs is None else crcs[slot]
+        )
 
 
 class _Answers:

@@ -28,7 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from voxarray.core import portable, settings
+from voxarray.core import descriptors, portable, settings
 from voxarray.core.disk import is_full
 from voxarray.core.memory import format_bytes
 from voxarray.storage.store import FileBlob
@@ -45,6 +45,8 @@ _RECENT = 60.0
 """Seconds for which a chunk counts as just read."""
 
 _END = ".part"
+
+_READ = os.O_RDONLY | portable.CLOEXEC
 
 _OURS = re.compile(rf"[0-9a-f]{{32}}(-\d+-\d+)?(\.[0-9a-f]{{16}}{re.escape(_END)})?")
 """Names of chunks, and of those that are being written."""
@@ -91,7 +93,7 @@ class ChunkCache:
     def opened(self, name: str) -> FileBlob | None:
         """A chunk, for whoever closes it; None if it is gone."""
         try:
-            fd = os.open(self._path(name), os.O_RDONLY | portable.CLOEXEC | portable.BINARY)
+            fd = descriptors.open_file(self._path(name), _READ)
         except OSError:
             return None
         try:
