@@ -111,7 +111,8 @@ def left_over(unplanned: Sequence[str]) -> str:
 
 def readable(done: int, missing: Sequence[Missing], unplanned: Sequence[str] = ()) -> str:
     """The report as text: counts by code, then a paragraph per image."""
-    lines = [f"{done} of {done + len(missing)} images are converted, {len(missing)} are missing."]
+    absent = "1 is missing" if len(missing) == 1 else f"{len(missing)} are missing"
+    lines = [f"{done} of {done + len(missing)} images are converted, {absent}."]
     if unplanned:
         lines += ["", left_over(unplanned)]
     if missing:
