@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import voxarray as vx
 from scans import AFFINE, voxels, write
+from voxarray.source.base import Channels
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, shapes
 
@@ -89,6 +90,32 @@ def test_the_header_survives(tmp_path):
     assert scan.header["sform_code"] == original.header["sform_code"]
     assert scan.header.get_zooms()[3] == pytest.approx(2.5)
     np.testing.assert_array_equal(scan.get_fdata(), original.get_fdata())
+
+
+def test_a_header_that_was_edited_counts(tmp_path):
+    series = nib.Nifti1Image(np.arange(4 * 5 * 6 * 7, dtype="i2").reshape(4, 5, 6, 7), AFFINE)
+    series.header.set_xyzt_units("mm", "sec")
+    series.header["pixdim"][4] = 2.5
+    scan = vx.ScalarImage.from_nibabel(series)[1:]
+    again = vx.ScalarImage.from_nibabel(scan.to_nibabel())
+    assert again.source.channels.step == 2.5
+    edited = scan.to_nibabel()
+    edited.header["pixdim"][4] = 1.25
+    edited.header["cal_max"] = 9
+    edited.header.set_sform(edited.affine, code=4)
+    found = vx.ScalarImage.from_nibabel(edited)
+    assert found.source.channels == Channels("time", 1.25)
+    back = found.to_nibabel().header
+    assert (back["sform_code"], back["cal_max"], back["pixdim"][4]) == (4, 9, 1.25)
+    assert found.history == scan.history
+    assert found.array.dtype == "int16"
+    np.testing.assert_array_equal(found.affine, scan.affine)
+    np.testing.assert_array_equal(found.numpy(), scan.numpy())
+    micrometres = scan.to_nibabel()
+    micrometres.header.set_xyzt_units("micron", "sec")
+    np.testing.assert_allclose(
+        vx.ScalarImage.from_nibabel(micrometres).affine[:3], scan.affine[:3] / 1000
+    )
 
 
 def test_the_proxy_can_be_pickled(tmp_path):

@@ -17,6 +17,23 @@ from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, OriginalHeader, Source
 from voxarray.source.window import Window
 
+_EDITED = {
+    "xyzt_units",
+    "toffset",
+    "cal_min",
+    "cal_max",
+    "intent_code",
+    "dim_info",
+    "slice_code",
+    "slice_start",
+    "slice_end",
+    "slice_duration",
+}
+"""Fields of a header that mean something to an image."""
+
+_SPACES = {"sform_code", "qform_code"}
+"""nibabel sets these, too, if it is given another affine."""
+
 
 def to_nibabel(source: Source) -> Any:
     """A `nibabel.Nifti1Image` (or `Nifti2Image`, for long axes) whose voxels are still unread.
@@ -44,7 +61,8 @@ def to_nibabel(source: Source) -> Any:
 def from_nibabel(image: Any) -> Source:
     """Voxels and affine of a spatial image of nibabel; what it would read lazily stays unread.
 
-    A NIfTI header that says metres or micrometres is believed, so that the affine is in mm.
+    A NIfTI header that says metres or micrometres is believed, so that the affine is in mm. So is
+    one that was changed after `to_nibabel` had made it.
 
     Raises:
         TypeError: If it is no spatial image of nibabel.
@@ -66,13 +84,27 @@ def from_nibabel(image: Any) -> Source:
         origin = OriginalHeader(header.scrubbed(), same_space=is_own)
     voxels = image.dataobj
     if isinstance(voxels, VoxelProxy):
-        return Window.of(voxels.source).with_affine(affine)
+        ours = Window.of(voxels.source)
+        if header is None or not _is_edited(image, ours):
+            return ours.with_affine(affine)
+        edited = replace(ProxySource.of(voxels, voxels.dtype, affine, channels), origin=origin)
+        return Window.of(edited).recorded(*ours.history)
     if is_proxy(voxels):
         stored = image.get_data_dtype()
         return replace(ProxySource.of(voxels, stored, affine, channels), origin=origin)
     array = np.asarray(voxels)
     require_numbers(array.dtype)
     return ArraySource(channels_first(array), affine, channels, origin=origin)
+
+
+def _is_edited(image: Any, source: Source) -> bool:
+    """Whether the header of `to_nibabel` says something else now, apart from what moves voxels."""
+    made = to_nibabel(source)
+    fields = _EDITED | (_SPACES if np.array_equal(image.affine, made.affine) else set())
+    ours, theirs = made.header, image.header
+    return bool(np.any(ours["pixdim"][4:] != theirs["pixdim"][4:])) or any(
+        ours[name] != theirs[name] for name in fields
+    )
 
 
 def _header(image: Any) -> NiftiHeader | None:
