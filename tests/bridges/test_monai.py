@@ -142,3 +142,15 @@ def test_round_trip_through_spatial_transforms(transform):
         inside &= ((voxel.T >= 0) & (voxel.T <= [4, 5, 6])).all(1)
     assert inside.sum() > 20
     np.testing.assert_allclose(found[:, inside], expected[:, inside], atol=1e-3)
+
+
+def test_lazy_transforms_that_wait_are_not_forgotten():
+    tensor = vx.testing.sample((6, 7, 8)).to_monai().float()
+    waiting = transforms.Flip(0, lazy=True)(tensor)
+    for make in (vx.ScalarImage.from_monai, vx.ToCanonical()):
+        with pytest.raises(vx.StateError, match="apply_pending") as caught:
+            make(waiting)
+        assert caught.value.code == "PENDING_TRANSFORMS"
+    applied, _ = transforms.lazy.functional.apply_pending(waiting)
+    flipped = vx.ScalarImage.from_monai(applied)
+    np.testing.assert_allclose(flipped.numpy(), tensor.numpy()[:, ::-1])

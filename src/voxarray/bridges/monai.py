@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.bridges.torchio import metadata
-from voxarray.core.errors import GridError
+from voxarray.core.errors import GridError, StateError
 from voxarray.core.optional import import_optional
 from voxarray.geometry.grid import checked_affine
 
@@ -31,7 +31,16 @@ def affine_of(tensor: Any) -> NDArray[np.float64]:
 
     Raises:
         GridError: If the affine is invalid, or in an unknown space (``UNKNOWN_SPACE``).
+        StateError: If lazy transforms are waiting to be applied (``PENDING_TRANSFORMS``).
     """
+    if getattr(tensor, "has_pending_operations", False):
+        number = len(tensor.pending_operations)
+        raise StateError(
+            f"the MetaTensor waits for {number} lazy transforms of MONAI, which its voxels and its "
+            "affine do not show yet: apply them first, tensor, _ = "
+            "monai.transforms.lazy.functional.apply_pending(tensor)",
+            code="PENDING_TRANSFORMS",
+        )
     affine = checked_affine(np.asarray(tensor.affine.cpu(), np.float64))
     return checked_affine(_LPS_TO_RAS @ affine) if _is_lps(tensor) else affine
 
