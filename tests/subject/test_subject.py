@@ -275,3 +275,17 @@ def test_a_subject_is_not_saved_under_the_name_of_one_image(subject, tmp_path, n
     with pytest.raises(ValueError, match="give a folder, and the format as suffix="):
         subject.save(tmp_path / name)
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("method", ["to_torchio", "to_nibabel", "as_sitk"])
+def test_images_of_others_are_not_metadata(method):
+    """Transforms would leave them as they are, beside images that have changed."""
+    scan = vx.testing.sample((4, 5, 6))
+    theirs = getattr(scan, method)()
+    with pytest.raises(TypeError, match=r"'other' is a .* image.*vx\.ScalarImage\.from_"):
+        vx.Subject(t1=scan, other=theirs)
+    subject = vx.Subject(t1=scan)
+    with pytest.raises(TypeError, match="'other' is a"):
+        subject.other = theirs
+    assert list(subject) == ["t1"]
+    subject.points = scan.data  # tensors are metadata

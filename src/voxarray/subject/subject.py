@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray import saving
+from voxarray.bridges.foreign_images import require_no_image
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import LABEL
 from voxarray.core.names_elsewhere import SUBJECT, listed
@@ -45,7 +46,8 @@ class Subject(PlotMixin, dict[str, Any]):
             fields, but the mapping overrides equal names, as in TorchIO.
 
     Raises:
-        TypeError: If there is no image, or an image is given without a name.
+        TypeError: If there is no image, an image is given without a name, or one is of TorchIO,
+            nibabel or SimpleITK: transforms would leave it as it is.
         ValueError: For several positional arguments, or one that is not a mapping.
     """
 
@@ -110,6 +112,8 @@ class Subject(PlotMixin, dict[str, Any]):
             raise TypeError(f"fields of a subject are named by text, not by {key!r}")
         if isinstance(value, Image):
             value._join(self.__dict__.setdefault("_together", OpenedTogether()))
+        else:
+            require_no_image(key, value)
         super().__setitem__(key, value)
 
     def __getattr__(self, name: str) -> Any:
