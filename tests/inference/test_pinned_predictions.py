@@ -15,6 +15,9 @@ from voxarray.inference.loading import loaded
 from voxarray.inference.options import InferenceOptions
 
 SHAPE = (22, 18, 13)
+SMALL = (14, 11, 9)
+"""Eight patches, for what is repeated many times."""
+
 CARD = {"device": "cuda:0", "patch_size": 8, "progress": False}
 CPU = {**CARD, "device": "cpu"}
 
@@ -25,8 +28,8 @@ def card(monkeypatch):
         yield made
 
 
-def scan(nan=False):
-    voxels = np.random.default_rng(5).random((1, *SHAPE), np.float32)
+def scan(nan=False, shape=SHAPE):
+    voxels = np.random.default_rng(5).random((1, *shape), np.float32)
     if nan:
         voxels[0, 0, 0, 0] = np.nan
     return vx.ScalarImage(tensor=voxels)
@@ -45,8 +48,9 @@ def in_ram(patches):
     return bright(patches.cpu())
 
 
-def logits(folder, model=bright, **given):
-    made = vx.infer(model, scan(), folder / f"{len(list(folder.iterdir()))}.nii", **given)
+def logits(folder, model=bright, shape=SHAPE, **given):
+    path = folder / f"{len(list(folder.iterdir()))}.nii"
+    made = vx.infer(model, scan(shape=shape), path, **given)
     return made.data.numpy()
 
 
@@ -55,10 +59,10 @@ def logits(folder, model=bright, **given):
 @pytest.mark.parametrize("flips", [(), "all"], ids=["as is", "flips"])
 def test_a_card_that_is_late_makes_the_same_numbers(tmp_path, card, batch_size, model, flips):
     given = {"batch_size": batch_size, "flips": flips, "output": "logits", "classes": 3}
-    found = logits(tmp_path, model, **CARD, **given)
+    found = logits(tmp_path, model, SMALL, **CARD, **given)
     assert card.copies[0] > 0
     assert (card.copies[1] > 0) == (model is not in_ram)
-    assert np.array_equal(found, logits(tmp_path, model, **CPU, **given))
+    assert np.array_equal(found, logits(tmp_path, model, SMALL, **CPU, **given))
 
 
 @pytest.mark.parametrize("blend", ["hann", "crop"])
@@ -158,15 +162,18 @@ LATE = [
 @pytest.mark.parametrize(("code", "error"), LATE, ids=[f"{n}" for n in range(len(LATE))])
 @pytest.mark.parametrize("suffix", [".nii.gz", ".ome.zarr"])
 def test_a_card_that_fails_late_is_named_and_nothing_is_left(tmp_path, card, code, error, suffix):
-    logits(tmp_path, **CARD, classes=3, overlap=0)
+    logits(tmp_path, shape=SMALL, **CARD, classes=3, overlap=0)
     (path,) = tmp_path.iterdir()
     path.unlink()
     works = card.queued
     card.forget()
-    for number in range(1, works, 7):  # each of several works of a patch, and all along
+    # Seven works come before the patches, and each patch has seven: all of them, and all along.
+    for number in (1, *range(8, works, 5)):
         card.fails = number, error
         with pytest.raises(vx.ModelError, match=r"patch .* at \(|device") as caught:
-            vx.infer(bright, scan(), tmp_path / f"a{suffix}", **CARD, classes=3, overlap=0)
+            vx.infer(
+                bright, scan(shape=SMALL), tmp_path / f"a{suffix}", **CARD, classes=3, overlap=0
+            )
         assert caught.value.code == code
         assert not list(tmp_path.iterdir())
         card.forget()
