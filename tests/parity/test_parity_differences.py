@@ -485,6 +485,16 @@ def test_bins_of_histograms(path):
         tio.ScalarImage(path).hist(bins=5, show=False)
 
 
+def test_order_of_patches():
+    voxels = np.zeros((1, 4, 6, 8), "int16")
+    ours = vx.Subject(a=vx.ScalarImage(tensor=voxels))
+    theirs = tio.Subject(a=tio.ScalarImage(tensor=voxels))
+    found = [tuple(map(int, patch["location"])) for patch in vx.GridSampler(ours, 2)]
+    expected = [tuple(map(int, patch["location"])) for patch in tio.GridSampler(theirs, 2)]
+    assert expected == sorted(expected)
+    assert found == sorted(expected, key=lambda location: location[2::-1])
+
+
 def test_plot_of_planes(tmp_path, monkeypatch):
     path = nifti(tmp_path / "a.nii", np.zeros((7, 6, 1), "uint8"))
     shown = []
