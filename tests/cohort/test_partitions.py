@@ -233,6 +233,12 @@ def test_a_part_of_a_hundred_thousand_images_is_quick_and_small(made, tmp_path):
 # --- What a part says -----------------------------------------------------------------------------
 
 
+def test_a_part_with_other_options_names_the_plan_and_the_options(made):
+    with pytest.raises(FormatError, match=r"plan\.json was planned with other .*--codec") as caught:
+        vx.convert_cohort(made / "in", made / "out", partition=(1, 2), codec="raw", progress=False)
+    assert caught.value.code == "OTHER_OPTIONS"
+
+
 def test_a_part_names_what_failed_and_does_not_try_it_again(tmp_path):
     save(tmp_path / "in/good.nii", 1)
     (tmp_path / "in/bad.nii").write_bytes(b"\x1f" * 400)

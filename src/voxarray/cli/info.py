@@ -60,13 +60,25 @@ def command(paths: tuple[str, ...], show_limits: bool) -> None:
 
 
 def _images(path: str) -> Sequence[str | os.PathLike[str]]:
-    """The image at a path, or all those in a folder and below."""
-    if is_url(path) or not os.path.isdir(path) or is_image_folder(path):
+    """The image at a path, or all those in a folder or prefix and below."""
+    if is_url(path):
+        return _images_at(path)
+    if not os.path.isdir(path) or is_image_folder(path):
         return [path]
     # Half of the time that one header takes goes into imports: a folder is searched by more code.
     from voxarray.cohort.discover.files import images
 
     return images(path)
+
+
+def _images_at(url: str) -> Sequence[str]:
+    from voxarray.cohort.discover.buckets import is_prefix, objects_below
+    from voxarray.cohort.discover.census import Census
+
+    if not is_prefix(url):
+        return [url]
+    names = objects_below(url, Census(), destination="", alone=True)
+    return [f"{url.rstrip('/')}/{name}" if name else url for name in names]
 
 
 def describe(source: Source) -> str:

@@ -171,6 +171,22 @@ def test_layers_of_predictions_by_the_command(cohort, scans_of, tmp_path):
     assert [list(names) for names in vx.Cohort(cohort).table["labels"]] == [["found"]] * COUNT
 
 
+def test_info_shows_what_is_below_a_prefix(bucket, cohort, scans_of):
+    vx.convert_cohort(scans_of, cohort)
+    told = CliRunner().invoke(main, ["info", cohort])
+    assert told.exit_code == 0, told.output
+    assert told.output.count("orientation") == COUNT
+    image_of(0).save(f"{bucket.url}/study/scans/a/t1.nii.gz")
+    told = CliRunner().invoke(main, ["info", f"{bucket.url}/study/scans/", f"{bucket.url}/none/"])
+    assert told.output.startswith(f"{bucket.url}/study/scans/a/t1.nii.gz\n")
+    assert (told.exit_code, told.stderr.count("NOT_FOUND")) == (3, 1)
+
+
+def test_a_pattern_in_a_url_is_told(bucket, cohort, scans_of):
+    failed = vx.convert_cohort(f"{bucket.url}/scans/*/t1.nii.gz", cohort)
+    assert "pattern in a URL is not resolved" in failed.failures[0].message
+
+
 def labels_of(image):
     return vx.LabelMap(tensor=(image.data > 400).byte(), affine=image.affine)
 

@@ -38,6 +38,7 @@ from voxarray.cohort.run.plan_checks import (
     nothing_found,
     refuse_reserved,
     refuse_reserved_images,
+    require_options,
     warn_of_plan,
 )
 from voxarray.cohort.run.progress import ProgressListener
@@ -150,12 +151,9 @@ def part_of_plan(
         MissingFileError: If there is no plan.
         FormatError: If it was made with other options (``OTHER_OPTIONS``).
     """
-    plan = read_part(CohortLayout.of(destination).plan, *part)
-    if plan.options != options.digest():
-        raise FormatError(
-            "the plan was made with other options: pass the same options to convert as to plan",
-            code="OTHER_OPTIONS",
-        )
+    file = CohortLayout.of(destination).plan
+    plan = read_part(file, *part)
+    require_options(file, plan, options)
     return plan
 
 

@@ -16,7 +16,7 @@ from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run.absent_fields import warn_of_absent_fields
 from voxarray.cohort.run.plan_states import check_changed_options
 from voxarray.cohort.run.vanished import warn_of_vanished
-from voxarray.core.errors import MissingFileError, UnsupportedError
+from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError
 from voxarray.core.printable import printable
 
 _OF_FIELDS = "modality"
@@ -102,3 +102,24 @@ def warn_of_plan(
     warn_of_absent_fields(plan, options)
     if not overwrite:
         check_changed_options(plan, previous, folder, options, refusing=refusing)
+
+
+def require_options(file: str, plan: Plan, options: ArchiveOptions) -> None:
+    """Refuse a part whose archives would differ from those that were planned.
+
+    Args:
+        file: Of the plan.
+        plan: A part of it.
+        options: Of this run.
+
+    Raises:
+        FormatError: It was made with other options (``OTHER_OPTIONS``).
+    """
+    if plan.options != options.digest():
+        raise FormatError(
+            f"{file} was planned with other options for archives (--codec, --levels, --chunk, "
+            "--zip, --label, --keep-metadata) than this part has, or by another version of "
+            "voxarray: pass the same options to convert as to plan, or plan again with these",
+            code="OTHER_OPTIONS",
+            path=file,
+        )

@@ -285,7 +285,13 @@ class Objects(ABC):
         kind = Failure.TRANSIENT if short else self._failure(error)
         text = retries.without_secrets(error)
         if kind is Failure.MISSING:
-            return MissingFileError(f"there is no {where}: check the address", path=self.shown)
+            told = f"there is no {where}: check the address"
+            if "*" in where:
+                told += (
+                    "; a pattern in a URL is not resolved: give the folder of the store as source, "
+                    "and choose its files by --image-pattern (image_patterns=)"
+                )
+            return MissingFileError(told, path=self.shown)
         if kind is Failure.DENIED:
             return AccessDeniedError(
                 f"{where} may not be {done} ({text}): check the credentials, or for public data "
