@@ -17,6 +17,9 @@ from voxarray.ops.samples import as_stored, for_scipy, spline_coefficients
 _POINTS = 1 << 17
 """Positions that are held at once: few enough to stay in the processor's cache."""
 
+_VOTES = 1 << 20
+"""Taps of all points that are counted at once."""
+
 Floats = NDArray[np.float64]
 
 
@@ -135,17 +138,34 @@ def votes(
 
 
 def _elected(lookup: Lookup, voxels: NDArray, points: list[Floats], kernel: Kernel) -> NDArray:
-    indices, weights = _taps(lookup, voxels, points, kernel)
+    first_taps, _ = kernel.taps(points[0][:1], lookup.size[0])
+    step = max(1, _VOTES // first_taps.shape[1] ** 3)
+    best = np.empty(len(points[0]), voxels.dtype)
+    for start in range(0, len(best), step):
+        run = slice(start, start + step)
+        best[run] = _counted(*_taps(lookup, voxels, [p[run] for p in points], kernel), voxels)
+    return best
+
+
+def _counted(indices: list[NDArray[np.intp]], weights: list[Floats], voxels: NDArray) -> NDArray:
+    """The winners of some points; most have one label all around them."""
     counts = [range(w.shape[1]) for w in weights]
-    shape = math.prod(len(c) for c in counts), len(points[0])
-    labels, tap_weights = np.empty(shape, voxels.dtype), np.empty(shape)
+    shape = math.prod(len(c) for c in counts), len(weights[0])
+    labels = np.empty(shape, voxels.dtype)
     for n, (i, j, k) in enumerate(itertools.product(*counts)):
         labels[n] = voxels[indices[0][:, i], indices[1][:, j], indices[2][:, k]]
-        tap_weights[n] = weights[0][:, i] * weights[1][:, j] * weights[2][:, k]
     best: NDArray = labels[0].copy()
-    largest = np.full(len(points[0]), -1.0)
-    for n in range(len(labels)):
-        sums = np.where(labels == labels[n], tap_weights, 0).sum(axis=0)
+    (disputed,) = np.nonzero((labels != labels[0]).any(axis=0))
+    labels = labels[:, disputed]
+    x, y, z = (w[disputed] for w in weights)
+    taps = itertools.product(*counts)
+    tap_weights = [x[:, i] * y[:, j] * z[:, k] for i, j, k in taps]
+    largest = np.full(len(disputed), -1.0)
+    for candidate in labels:
+        # One by one, so that a sum never depends on how many points are counted at once.
+        sums = np.zeros(len(disputed))
+        for label, weight in zip(labels, tap_weights, strict=True):
+            sums += np.where(label == candidate, weight, 0)
         better = sums > largest
-        best[better], largest[better] = labels[n][better], sums[better]
+        best[disputed[better]], largest[better] = candidate[better], sums[better]
     return best
