@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 _WAITING = 4
 
+_local = threading.local()
 _lock = threading.Lock()
 _pools: dict[tuple[str, int], ThreadPoolExecutor] = {}
 
@@ -34,7 +35,16 @@ def pool(threads: int | None = None) -> ThreadPoolExecutor:
 
 def computing_pool() -> ThreadPoolExecutor:
     """Threads that compute parts of lazy operations: these read, and reading waits for `pool`."""
-    return _pool("voxarray-compute", settings.threads())
+    return _pool("voxarray-compute", settings.threads(), _compute_alone)
+
+
+def is_computing() -> bool:
+    """Whether this is a thread of `computing_pool`, of which all cores have one."""
+    return getattr(_local, "is_computing", False)
+
+
+def _compute_alone() -> None:
+    _local.is_computing = True
 
 
 def waiting_pool() -> ThreadPoolExecutor:
@@ -93,10 +103,12 @@ def preparing_thread() -> PreparingThread:
     return _preparing[0]
 
 
-def _pool(name: str, count: int) -> ThreadPoolExecutor:
+def _pool(name: str, count: int, begin: Callable[[], None] | None = None) -> ThreadPoolExecutor:
     with _lock:
         if (name, count) not in _pools:
-            _pools[name, count] = ThreadPoolExecutor(count, thread_name_prefix=name)
+            _pools[name, count] = ThreadPoolExecutor(
+                count, thread_name_prefix=name, initializer=begin
+            )
         return _pools[name, count]
 
 

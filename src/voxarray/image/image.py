@@ -200,7 +200,7 @@ class Image(
         Raises:
             MemoryBudgetError: If they need more memory than allowed, and there is no cluster.
         """
-        from voxarray.xarray_index.lazy import has_cluster
+        from voxarray.core.dask_cluster import has_cluster
 
         if not has_cluster():
             source = self.source

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import settings
+from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, OriginalHeader, Source, digest
+from voxarray.source.block_storing import computes_in_threads, store_blocks
+from voxarray.source.graph_sources import sources_of
+from voxarray.source.pieces import is_sequential
 from voxarray.source.reductions import with_reductions_found
 
 
@@ -127,19 +134,65 @@ class DaskSource(Source):
 
     @property
     def reading_bytes(self) -> int:
-        """Blocks that threads compute at once: what each is computed from, between, and itself."""
+        """Blocks that threads compute at once: what each is computed from, between, and itself.
+
+        Besides, what reading the files takes of which parts cannot be read alone.
+        """
         block, total = (math.prod(sizes) for sizes in (self.chunks, self.shape))
-        return 3 * min(settings.threads() * block, total) * self.dtype.itemsize
+        read = list(sources_of(self.array))
+        itemsize = max(self.dtype.itemsize, *(source.dtype.itemsize for source in read), 0)
+        streams = [source.reading_bytes for source in read if is_sequential(source)]
+        blocks = min(settings.threads() * block, total)
+        return 3 * blocks * itemsize + max(streams, default=0)
 
     def read(self, selection: Selection) -> NDArray:
+        if not computes_in_threads(self.array):
+            return self._computed(selection)
+        result = selection.empty(self.dtype)
+        self.read_into(selection, result)
+        return result
+
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        if not computes_in_threads(self.array):
+            cast(self._computed(selection), out)
+            return
+        store_blocks(self._of(selection), self.dtype, out)
+
+    def _computed(self, selection: Selection) -> NDArray:
+        return np.asarray(self._of(selection).compute()).astype(self.dtype, copy=False)
+
+    def _of(self, selection: Selection) -> Any:
         is_all = selection == Selection.whole(self.shape)
         array = self.array if is_all else self._in_parts
-        computed = array[selection.slices()].compute()
-        return np.asarray(computed).astype(self.dtype, copy=False)
+        return array[selection.slices()]
 
     def token(self) -> str:
         return digest("dask", self.array.name, self.affine)
 
-    @cached_property
+    @property
     def _in_parts(self) -> Any:
+        """With reductions found once, however many threads ask for parts at the same time."""
+        with _lock:
+            own = _locks.setdefault(self, threading.Lock())
+        with own:
+            return self._ready
+
+    @cached_property
+    def _ready(self) -> Any:
         return with_reductions_found(self.array)
+
+
+_lock = threading.Lock()
+_locks: WeakKeyDictionary[DaskSource, threading.Lock] = WeakKeyDictionary()
+"""Of arrays whose reductions are being found."""
+
+
+def _forget_in_child() -> None:
+    # The threads that held these are not in the child of a fork.
+    global _lock
+    _lock = threading.Lock()
+    _locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from voxarray.core.dask_cluster import has_cluster
+from voxarray.core.memory import cache_limit
 from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
 from voxarray.ops.tree import is_computed, leaves, with_leaves
+from voxarray.source.array import DaskSource
 from voxarray.source.base import Source
+from voxarray.source.graph_sources import sources_of, with_sources
 from voxarray.source.pieces import is_sequential
 from voxarray.source.slabs import SLAB_BYTES, Slabs
 from voxarray.source.view import HeaderOnlySource
@@ -24,7 +28,7 @@ from voxarray.source.window import Window
 from voxarray.storage.local_copies import Copies
 
 IN_MEMORY_BYTES = 64 << 20
-"""Decoded files up to this size stay in memory instead."""
+"""Decoded files up to this size stay in memory instead, if the block cache has room for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,22 +82,23 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def staged(source: Source, *, is_last: bool = False) -> Iterator[Source]:
+def staged(source: Source, *, is_last: bool = False, in_parts: bool = False) -> Iterator[Source]:
     """The same voxels, computed from decoded copies where that saves decoding anew.
 
     Args:
         source: Given back as it is unless something is computed from compressed files.
         is_last: Whether the copies are not needed again afterwards.
+        in_parts: Whether a file, too, is going to be read in parts instead of front to back.
 
     Raises:
         ArchiveError: The disk is full (``NO_SPACE``).
         UnsupportedError: A copy would exceed the setting ``download-cache`` (``TOO_LARGE``).
         VoxarrayError: What decoding finds wrong.
     """
-    if not is_computed(source):
+    if not (in_parts or _is_computed(source)):
         yield source
         return
-    stages = {leaf.token(): DecodedCopies(leaf) for leaf in leaves(source) if _is_worth_it(leaf)}
+    stages = {leaf.token(): DecodedCopies(leaf) for leaf in _files(source) if _is_worth_it(leaf)}
     if not stages:
         yield source
         return
@@ -103,21 +108,58 @@ def staged(source: Source, *, is_last: bool = False) -> Iterator[Source]:
                 token: _opened(stack.enter_context(DECODED.held(stage)), stage.source)
                 for token, stage in stages.items()
             }
-            yield with_leaves(source, lambda leaf: copies.get(leaf.token(), leaf))
+            yield _with_files(source, lambda leaf: copies.get(leaf.token(), leaf))
     finally:
         if is_last:
             for stage in stages.values():
                 DECODED.forget(stage)
 
 
-def when_staged(source: Source) -> Source:
+def when_staged(source: Source, *, in_parts: bool = False) -> Source:
     """What `staged` will compute from, without its voxels: nothing is decoded for it.
 
     How much memory it needs can be told from it before.
+
+    Args:
+        source: As for `staged`.
+        in_parts: As for `staged`.
     """
-    if not is_computed(source):
+    if not (in_parts or _is_computed(source)):
         return source
-    return with_leaves(source, lambda leaf: _promised(leaf) if _is_worth_it(leaf) else leaf)
+    return _with_files(source, lambda leaf: _promised(leaf) if _is_worth_it(leaf) else leaf)
+
+
+def _is_computed(source: Source) -> bool:
+    """Whether it is more than a file; a dask array may be, unless a cluster reads for it.
+
+    The workers of a cluster may be on machines where the copies are not.
+    """
+    base = Window.of(source).base
+    return is_computed(source) or (isinstance(base, DaskSource) and not has_cluster())
+
+
+def _files(source: Source) -> Iterator[Source]:
+    """The sources that are read in the end, those of dask arrays included."""
+    for leaf in leaves(source):
+        if isinstance(leaf, DaskSource) and not has_cluster():
+            for read in sources_of(leaf.array):
+                yield from _files(read)
+        else:
+            yield leaf
+
+
+def _with_files(source: Source, change: Callable[[Source], Source]) -> Source:
+    """As `with_leaves`, for all that `_files` finds."""
+
+    def changed(leaf: Source) -> Source:
+        if not isinstance(leaf, DaskSource) or has_cluster():
+            return change(leaf)
+        array = with_sources(leaf.array, lambda read: _with_files(read, change))
+        return leaf if array is leaf.array else replace(leaf, array=array)
+
+    if not any(change(leaf) is not leaf for leaf in _files(source)):
+        return source  # and the keys of a graph stay those of the same objects
+    return with_leaves(source, changed)
 
 
 def _promised(leaf: Source) -> Source:
@@ -128,7 +170,7 @@ def _promised(leaf: Source) -> Source:
 
 
 def _is_worth_it(leaf: Source) -> bool:
-    return is_sequential(leaf) and DecodedCopies(leaf).size > IN_MEMORY_BYTES
+    return is_sequential(leaf) and DecodedCopies(leaf).size > min(IN_MEMORY_BYTES, cache_limit())
 
 
 def _opened(path: str, original: Source) -> Source:

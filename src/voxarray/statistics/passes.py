@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
@@ -25,9 +26,9 @@ from voxarray.counting.quantile_sketch import FEW
 from voxarray.counting.tally import MEASURED
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
-from voxarray.source.pieces import pieces, pieces_peak, require_room
+from voxarray.source.pieces import is_sequential, pieces, pieces_peak, require_room
 from voxarray.source.window import Window
-from voxarray.statistics.decoded_copies import staged
+from voxarray.statistics.decoded_copies import staged, when_staged
 
 _FEW = 1 << 17
 """Voxels that are not worth a second thread."""
@@ -88,12 +89,22 @@ def count(
     else:  # a copy of voxels that do not lie in a row
         per_voxel = 1 if is_small else source.dtype.itemsize
     per_counter, number = _COUNTING if is_small else measuring_bytes(source), _most_threads()
+    masking = 0 if mask is None else _masking_bytes(mask)
     if not is_small:  # as many counters as the budget has room for; one must do
-        room = memory.budget() - pieces_peak(source, per_voxel)
+        room = memory.budget() - pieces_peak(source, per_voxel) - masking
         number = max(1, min(number, room // per_counter))
-    require_room(source, per_voxel, "the statistics", per_counter * number)
-    with staged(source) as ready:
+    require_room(source, per_voxel, "the statistics", per_counter * number + masking)
+    with ExitStack() as stack:
+        ready = stack.enter_context(staged(source))
+        if mask is not None:
+            mask = stack.enter_context(staged(mask, in_parts=True))
         return _count(ready, make, mask, report, number)
+
+
+def _masking_bytes(mask: Source) -> int:
+    """Bytes that reading parts of a mask takes; of files of which any part can be read, none."""
+    ready = when_staged(mask, in_parts=True)
+    return ready.reading_bytes if ready.lazy or is_sequential(ready) else 0
 
 
 def _most_threads() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 import dask.array as da
@@ -157,18 +156,6 @@ def from_dataarray(
     grid_affine = affine_of(array) if affine is None else affine
     variable = _lazy(array).variable.set_dims(ARRAY_DIMS)  # type: ignore[no-untyped-call]
     return variable.data, grid_affine, channels_of(array)
-
-
-def has_cluster() -> bool:
-    """Whether dask computes on the workers of a cluster, whose memory is not this process's."""
-    distributed = sys.modules.get("distributed")  # whoever has a client has imported it
-    if distributed is None:
-        return False
-    try:
-        distributed.get_client()
-    except ValueError:
-        return False
-    return True
 
 
 def channel_attrs(channels: Channels, count: int) -> dict[str, Any]:
