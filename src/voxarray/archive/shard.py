@@ -197,12 +197,13 @@ class ShardHandle:
         number: Unique in this process.
     """
 
-    __slots__ = ("_mapped", "_tables", "blob", "index", "number")
+    __slots__ = ("_addresses", "_mapped", "_tables", "blob", "index", "number")
 
     def __init__(self, blob: Blob, index: ShardIndex) -> None:
         self.blob, self.index, self.number = blob, index, next(_numbers)
         self._mapped: MappedShard | None = None
         self._tables: list[NDArray[np.int64]] = []
+        self._addresses = (0, 0, 0)
 
     def addresses(self) -> tuple[int, int, int]:
         """Addresses of the offsets, lengths and checksums of its index, as arrays of int64.
@@ -214,9 +215,12 @@ class ShardHandle:
                 if not self._tables:
                     index = self.index
                     columns = [index.offsets, index.lengths, index.crcs or ()]
-                    self._tables = [np.array(numbers, np.int64) for numbers in columns]
-        offsets, lengths, crcs = (table.__array_interface__["data"][0] for table in self._tables)
-        return offsets, lengths, crcs if self.index.crcs is not None else 0
+                    tables = [np.array(numbers, np.int64) for numbers in columns]
+                    places = (table.__array_interface__["data"][0] for table in tables)
+                    offsets, lengths, crcs = places
+                    self._addresses = offsets, lengths, 0 if index.crcs is None else crcs
+                    self._tables = tables  # last: who finds them takes the addresses
+        return self._addresses
 
     def mapped(self) -> MappedShard | None:
         """The bytes as memory, mapped at the first call; None if that is not possible.

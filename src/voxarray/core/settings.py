@@ -14,7 +14,7 @@ import site
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from voxarray.core import limits
@@ -126,9 +126,14 @@ def get_bytes(key: str) -> int:
     value = get(key)
     if isinstance(value, int):
         return value
+    return _parsed(value)
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: Any) -> int:
     from dask.utils import parse_bytes
 
-    return int(parse_bytes(value))
+    return int(parse_bytes(text))
 
 
 def threads() -> int:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -81,7 +82,7 @@ def _patch(
         affine = reader.affine(start, padding)
         patch[image.name] = {DATA: tensor, AFFINE: affine, **image.facts}
     stop = [s + n for s, n in zip(start, size, strict=True)]
-    patch[LOCATION] = torch.tensor([*start, *stop], dtype=torch.int64)
+    patch[LOCATION] = torch.from_numpy(np.array([*start, *stop], np.int64))
     return patch
 
 
