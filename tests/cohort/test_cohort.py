@@ -272,7 +272,7 @@ def fails_on_one(subject: vx.Subject) -> vx.Subject:
 
 
 def test_a_transform_that_fails_fails_one_image(tmp_path, cohort):
-    with pytest.raises(VoxarrayError, match="1 images failed") as caught:
+    with pytest.raises(VoxarrayError, match="1 image failed; all others") as caught:
         cohort.map(fails_on_one).save(tmp_path / "new")
     assert caught.value.code == "SOME_FAILED"
     assert vx.Cohort(tmp_path / "new").names == ["0", "2"]

@@ -134,7 +134,7 @@ def test_a_file_without_the_one_that_belongs_to_it_is_named(cohorts, tmp_path):
     one, _ = cohorts
     vx.Cohort(one).save(tmp_path / "n", suffix=".mhd", progress=False)
     (tmp_path / "n/a/image.mhd").unlink()
-    with pytest.raises(vx.VoxarrayError, match="1 images failed") as caught:
+    with pytest.raises(vx.VoxarrayError, match="1 image failed; all others") as caught:
         vx.Cohort(one).save(tmp_path / "n", suffix=".mhd", progress=False)
     raw = tmp_path / "n/a/image.raw"
     belongs = f"{tmp_path / 'n/a/image.mhd'}, which belongs to it, is not"

@@ -344,8 +344,8 @@ def _counted(
                     return f"{result.failure.code}: {result.failure.message}"
                 if run.max_failures is not None and tally.failed >= run.max_failures:
                     return (
-                        f"{tally.failed} images failed, and --max-failures allows no more; remove "
-                        "the cause, or raise --max-failures, and run the same command again"
+                        f"--max-failures {run.max_failures} is reached; remove the cause, or raise "
+                        "it, and run the same command again"
                     )
     except (Stopped, KeyboardInterrupt):
         return ASKED_TO_END

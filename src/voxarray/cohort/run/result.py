@@ -101,14 +101,12 @@ class CohortResult:
         if not (self.interrupted_by or self.failed or self.remaining):
             return
         failures = self.different_failures
-        why = f" ({self.interrupted_by})" if self.interrupted_by else ""
         if folder is None:
             texts = "".join(
                 f"\n{failure.file}: {failure.code}: {failure.message}" for failure in failures
             )
             raise VoxarrayError(
-                f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
-                f"written{texts}",
+                f"not all images were written: {self._shortfall()}; all others are{texts}",
                 code="SOME_FAILED",
             )
         texts = "; ".join(f"{failure.file}: {failure.code}" for failure in failures[:_TOLD])
@@ -118,8 +116,19 @@ class CohortResult:
         told = "".join([*reasons][:_TOLD])
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
-            f"{self.failed} images failed and {self.remaining} remain{why}; all others are "
-            f"converted, and {report} names the missing ones{texts}{more}{told}",
+            f"not all images were converted: {self._shortfall()}; all others are, and {report} "
+            f"names the missing ones{texts}{more}{told}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
         )
+
+    def _shortfall(self) -> str:
+        """How many images are not there, and why a run ended early."""
+        counts = ((self.failed, "failed", "failed"), (self.remaining, "remains", "remain"))
+        texts = [
+            f"1 image {one}" if number == 1 else f"{number:,} images {several}"
+            for number, one, several in counts
+            if number
+        ]
+        why = f" ({self.interrupted_by})" if self.interrupted_by else ""
+        return (" and ".join(texts) or "the run was stopped") + why
