@@ -336,7 +336,7 @@ def test_a_subject_that_fails_lacks_one_prediction(net, tmp_path):
         image_patterns={"t1": "*_t1.nii.gz", "t2": "*_t2.nii.gz"},
         progress=False,
     )
-    with pytest.raises(vx.VoxarrayError, match=r"1 images? failed .*: a: MISSING_CHANNELS\n"):
+    with pytest.raises(vx.VoxarrayError, match=r"1 image failed; .*: a: MISSING_CHANNELS\n"):
         vx.infer(
             net,
             vx.Cohort(tmp_path / "cohort"),

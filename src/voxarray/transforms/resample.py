@@ -308,7 +308,7 @@ def _checked_target(target: Any) -> Any:
         shape, affine = target
         if np.shape(shape) != (3,) or np.shape(affine) != (4, 4):
             raise GridError(
-                "two values are a grid, (W, H, D) and an affine of shape (4, 4), and not "
+                "a grid is given as (W, H, D) and an affine of shape (4, 4), not as "
                 f"{shape!r} and {affine!r}; a spacing is one number of mm or three"
             )
         if any(n != int(n) for n in shape):
