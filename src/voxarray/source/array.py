@@ -136,14 +136,15 @@ class DaskSource(Source):
     def reading_bytes(self) -> int:
         """Blocks that threads compute at once: what each is computed from, between, and itself.
 
-        Besides, what reading the files takes of which parts cannot be read alone.
+        One more of each thread is freed already, but not given back. Besides, what reading the
+        files takes of which parts cannot be read alone.
         """
         block, total = (math.prod(sizes) for sizes in (self.chunks, self.shape))
         read = list(sources_of(self.array))
         itemsize = max(self.dtype.itemsize, *(source.dtype.itemsize for source in read), 0)
         streams = [source.reading_bytes for source in read if is_sequential(source)]
         blocks = min(settings.threads() * block, total)
-        return 3 * blocks * itemsize + max(streams, default=0)
+        return 4 * blocks * itemsize + max(streams, default=0)
 
     def read(self, selection: Selection) -> NDArray:
         if not computes_in_threads(self.array):

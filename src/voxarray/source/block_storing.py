@@ -36,13 +36,16 @@ def store_blocks(array: Any, dtype: np.dtype, out: NDArray) -> None:
         ValueError: If a block has another shape than the array promised.
     """
     import dask
+    from dask.system import CPU_COUNT
 
     places = _Places(out, dtype)
     if thread_pools.is_computing():  # others do as much at once, and blocks take memory
         array.store(places, lock=False, scheduler="synchronous")
     else:
-        threads = dask.config.get("num_workers", None) or settings.threads()
-        array.store(places, lock=False, num_workers=threads)
+        # Other threads than dask's usual ones would have heaps of their own beside those.
+        is_limited = settings.threads() < CPU_COUNT and not dask.config.get("num_workers", None)
+        number = {"num_workers": settings.threads()} if is_limited else {}
+        array.store(places, lock=False, **number)
 
 
 @dataclass(frozen=True, eq=False)
