@@ -18,9 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.blosc_frame import HEADER, BloscFrame, library
-from voxarray.core.errors import FormatError
+from voxarray.archive.codecs import CRC_BYTES, Codec
+from voxarray.core.errors import FormatError, TruncatedError
 from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import Blob
+
+Place = tuple[Blob, int, int]
+"""Where an encoded chunk is: a file, the offset in it, and the length, both in bytes."""
 
 _SHARE = 4
 """Up to a quarter of a chunk is read as blocks; more costs about as much as the whole chunk."""
@@ -125,6 +129,60 @@ def is_small(begin: int, end: int, decoded: int) -> bool:
 def known(shard: int, slot: int) -> CheckedBlocks | None:
     """What is kept of a chunk, by the number of its open shard and its slot in the shard."""
     return _kept.get((shard, slot))
+
+
+def decode_small(
+    name: tuple[int, int],
+    codec: Codec,
+    place: Place,
+    crc: int,
+    out: NDArray[np.uint8],
+    needed: tuple[int, int],
+) -> None:
+    """Decode a small part of a chunk; the whole chunk is read the first time only.
+
+    Args:
+        name: Number of its open shard, and its slot in the shard.
+        codec: Of the chunk.
+        place: Where the encoded chunk is.
+        crc: The crc32c that was written.
+        out: Bytes of the whole decoded chunk; what is decoded goes where it belongs.
+        needed: First decoded byte that is needed, and the one after the last.
+
+    Raises:
+        VoxarrayError: If the chunk is damaged.
+    """
+    blob, offset, _ = place
+    blocks = _kept.get(name)
+    # If the blocks have changed, reading the whole chunk raises the proper error.
+    if blocks is not None and blocks.read(blob, offset, out, *needed):
+        return
+    chunk = encoded_chunk(place)
+    blocks = CheckedBlocks.of(chunk[:-CRC_BYTES], crc)
+    if blocks is None or blocks.decoded != out.size:
+        codec.decode(chunk, out, *needed, crc)
+        return
+    keep(*name, blocks)
+    # Decoded from the blocks now, too: a forged chunk must not give one result the first time,
+    # and another one later.
+    if not blocks.read(blob, offset, out, *needed):
+        codec.decode(encoded_chunk(place), out, *needed, crc)
+
+
+def encoded_chunk(place: Place) -> NDArray[np.uint8]:
+    """The bytes of a chunk, in memory that is reused for the next chunk.
+
+    Raises:
+        TruncatedError: If the file ends before.
+    """
+    blob, offset, length = place
+    encoded = scratch_bytes("encoded", length)
+    if blob.read_into(offset, encoded) != length:
+        raise TruncatedError(
+            "the shard ends inside the chunk: the archive is damaged here; restore it, or "
+            "convert the source again with --overwrite (overwrite=True)"
+        )
+    return encoded
 
 
 def keep(shard: int, slot: int, blocks: CheckedBlocks) -> None:

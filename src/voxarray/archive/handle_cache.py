@@ -309,7 +309,7 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
         if isinstance(opened, FileIdentity):
             _require_same_zip(store, opened)
         return
-    # Asked at every read, and the rule: so one look at one file has to do.
+    # Asked at every read, and nearly always nothing has changed: one stat shows it.
     if isinstance(store, TreeStore) and _is_as_opened(store, opened):
         return
     if isinstance(store, TreeStore) and not os.path.isdir(store.path):

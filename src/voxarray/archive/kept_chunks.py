@@ -13,22 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import checked_blocks
-from voxarray.archive.checked_blocks import CheckedBlocks, is_small
-from voxarray.archive.codecs import CRC_BYTES, Codec
-from voxarray.archive.read_jobs import Chunks, Job
+from voxarray.archive.checked_blocks import decode_small, encoded_chunk, is_small
+from voxarray.archive.codecs import Codec
+from voxarray.archive.read_jobs import FEW, Chunks, Job, needed
 from voxarray.archive.remote_requests import chunk_name
 from voxarray.archive.shard import ShardHandle
 from voxarray.core.errors import VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
-from voxarray.storage.buffers import scratch, scratch_bytes
+from voxarray.storage.buffers import scratch
 from voxarray.storage.chunk_cache import ChunkCache
 from voxarray.storage.store import FileBlob
 
 Kept = tuple[Job, ShardHandle, int, str]
 """A chunk that was found in the cache: its job, shard, slot and name; no name for background."""
-
-_FEW = 8
-"""Chunks that meet at a corner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,8 @@ class KeptChunks:
         is_whole = False
         try:
             if file.size == shard.index.lengths[slot]:
-                is_whole = self._decode_file(job, shard, slot, file, out)
+                self._decode_file(job, shard, slot, file, out)
+                is_whole = True
         except (VoxarrayError, RuntimeError, ValueError, OSError):
             is_whole = False
         finally:
@@ -115,29 +113,22 @@ class KeptChunks:
 
     def _decode_file(
         self, job: Job, shard: ShardHandle, slot: int, file: FileBlob, out: NDArray
-    ) -> bool:
+    ) -> None:
         """Decode all of a chunk, or the blocks that are needed."""
         begin, end = needed(job, self.dtype)
-        crcs, flat = shard.index.crcs, out.reshape(-1).view(np.uint8)
-        has_blocks = crcs is not None and 0 < self.codec.block < flat.size
-        is_part = has_blocks and is_small(begin, end, flat.size)
-        blocks = checked_blocks.known(shard.number, slot) if is_part else None
-        if blocks is not None and blocks.read(file, 0, flat, begin, end):
-            return True
-        encoded = scratch_bytes("encoded", file.size)
-        if file.read_into(0, encoded) != file.size:
-            return False
-        if is_part and crcs is not None and blocks is None:
-            blocks = CheckedBlocks.of(encoded[:-CRC_BYTES], crcs[slot])
-            if blocks is not None and blocks.decoded == flat.size:
-                checked_blocks.keep(shard.number, slot, blocks)
-        self.codec.decode(encoded, flat, begin, end, None if crcs is None else crcs[slot])
-        return True
+        crcs, flat, place = shard.index.crcs, out.reshape(-1).view(np.uint8), (file, 0, file.size)
+        has_blocks = 0 < self.codec.block < flat.size
+        if crcs is not None and has_blocks and is_small(begin, end, flat.size):
+            name = shard.number, slot
+            decode_small(name, self.codec, place, crcs[slot], flat, (begin, end))
+        else:
+            crc = None if crcs is None else crcs[slot]
+            self.codec.decode(encoded_chunk(place), flat, begin, end, crc)
 
     def are_few(self, found: Sequence[Kept]) -> bool:
         """Whether little is decoded, since the blocks that are needed can be read alone."""
         decoded = chunk_bytes(self.layout, self.dtype)
-        return len(found) <= _FEW and all(
+        return len(found) <= FEW and all(
             not name
             or (
                 is_small(*needed(job, self.dtype), decoded)
@@ -145,11 +136,3 @@ class KeptChunks:
             )
             for job, shard, slot, name in found
         )
-
-
-def needed(job: Job, dtype: np.dtype) -> tuple[int, int]:
-    """The first byte of a decoded chunk that a job needs, and the one after the last."""
-    (n, z, y, x), size = job, dtype.itemsize
-    begin = n.begin + z.begin + y.begin + x.begin
-    last = n.last + z.last + y.last + x.last
-    return begin * size, (last + 1) * size

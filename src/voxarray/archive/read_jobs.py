@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import settings, thread_pools
@@ -40,6 +41,9 @@ Job = tuple[Piece, Piece, Piece, Piece]
 Chunks = Iterator[tuple[Job, NDArray | None]]
 """Jobs with their chunks, each valid until the next is asked for; None for background."""
 
+FEW = 8
+"""Chunks that meet at a corner."""
+
 _CHUNKS_AT_A_TIME = 8
 """Chunks that a thread takes at once in a read by compiled loops, if there are several threads."""
 
@@ -47,6 +51,14 @@ _CHUNKS_IN_A_CALL = 64
 """Most chunks of one call: Ctrl-C has to wait for its end."""
 
 Item = TypeVar("Item")
+
+
+def needed(job: Job, dtype: np.dtype) -> tuple[int, int]:
+    """The first byte of a decoded chunk that a job needs, and the one after the last."""
+    (n, z, y, x), size = job, dtype.itemsize
+    begin = n.begin + z.begin + y.begin + x.begin
+    last = n.last + z.last + y.last + x.last
+    return begin * size, (last + 1) * size
 
 
 def pieces_of(

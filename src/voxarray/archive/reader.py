@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import accelerated, checked_blocks, codecs, handle_cache
-from voxarray.archive.checked_blocks import CheckedBlocks, is_small
+from voxarray.archive.checked_blocks import decode_small, encoded_chunk, is_small
 from voxarray.archive.codecs import Codec
 from voxarray.archive.documents import chunk_key
-from voxarray.archive.read_jobs import Chunks, Job, pieces_of, share, share_numbers
+from voxarray.archive.read_jobs import FEW, Chunks, Job, needed, pieces_of, share, share_numbers
 from voxarray.archive.shard import ShardHandle
 from voxarray.core import descriptors, page_cache, settings, thread_pools
-from voxarray.core.errors import FormatError, SourceChangedError, TruncatedError, VoxarrayError
+from voxarray.core.errors import FormatError, SourceChangedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
-from voxarray.storage.buffers import copy_rows, scratch, scratch_bytes
+from voxarray.storage.buffers import copy_rows, scratch
 from voxarray.storage.mapped import MappedShard
 from voxarray.storage.store import FileBlob, Store
 
@@ -35,9 +35,6 @@ _SHARDS_AT_HAND = 64
 
 _SMALL = 16
 """A box of fewer voxels than a sixteenth of a chunk is small."""
-
-_FEW = 8
-"""Chunks that meet at a corner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +153,7 @@ class ShardedArray:
 
     def _are_known(self, jobs: Sequence[Job]) -> bool:
         """Whether every chunk is background, or was read before, so that its blocks can be read."""
-        if len(jobs) > _FEW:
+        if len(jobs) > FEW:
             return False
         shards: dict[Index4, ShardHandle] = {}
         for n, z, y, x in jobs:
@@ -256,7 +253,7 @@ class ShardedArray:
         # once, and a patch seldom leaves the few shards that are open already.
         decoded = scratch("decoded", self.layout.chunk, self.dtype)
         flat = decoded.reshape(-1).view(np.uint8)
-        is_raw, size, decode = not self.codec.cname, self.dtype.itemsize, self.codec.decode
+        is_raw, decode = not self.codec.cname, self.codec.decode
         has_blocks = self._has_blocks
         shards: dict[Index4, ShardHandle] = {}
         unseen = set[Index4]()  # raw shards of which this call has read no chunk yet
@@ -278,8 +275,7 @@ class ShardedArray:
             length, crcs = handle.index.lengths[slot], handle.index.crcs
             crc = None if crcs is None else crcs[slot]
             try:
-                begin = (n.begin + z.begin + y.begin + x.begin) * size
-                end = (n.last + z.last + y.last + x.last + 1) * size
+                begin, end = needed(job, self.dtype)
                 shard = handle.mapped() if is_raw else None
                 if shard is not None:
                     if position in unseen:  # notice once in each read if it was written in place
@@ -288,43 +284,16 @@ class ShardedArray:
                     page_cache.touch(end - begin + page_cache.FOLIO)
                     chunk = self._in_place(shard, offset, length, crc)
                 elif has_blocks and crc is not None and is_small(begin, end, flat.size):
-                    self._decode_blocks(handle, slot, crc, flat, begin, end)
+                    name, place = (handle.number, slot), (handle.blob, offset, length)
+                    decode_small(name, self.codec, place, crc, flat, (begin, end))
                     chunk = decoded
                 else:
-                    encoded = self._encoded(handle, offset, length)
-                    decode(encoded, flat, begin, end, crc)
+                    decode(encoded_chunk((handle.blob, offset, length)), flat, begin, end, crc)
                     chunk = decoded
             except (VoxarrayError, RuntimeError, ValueError) as error:
                 index = (n.chunk, z.chunk, y.chunk, x.chunk)
                 raise self._named(error, index, position) from error
             yield job, chunk
-
-    def _decode_blocks(
-        self,
-        shard: ShardHandle,
-        slot: int,
-        crc: int,
-        out: NDArray[np.uint8],
-        begin: int,
-        end: int,
-    ) -> None:
-        """Decode a small part of a chunk; the whole chunk is read the first time only."""
-        offset, length = shard.index.offsets[slot], shard.index.lengths[slot]
-        blocks = checked_blocks.known(shard.number, slot)
-        # If the blocks have changed, reading the whole chunk raises the proper error.
-        if blocks is not None and blocks.read(shard.blob, offset, out, begin, end):
-            return
-        encoded = self._encoded(shard, offset, length)
-        body = encoded[: -codecs.CRC_BYTES]
-        blocks = CheckedBlocks.of(body, crc)
-        if blocks is None or blocks.decoded != out.size:
-            self.codec.decode(encoded, out, begin, end, crc)
-            return
-        checked_blocks.keep(shard.number, slot, blocks)
-        # Decoded from the blocks now, too: a forged chunk must not give one result the first time,
-        # and another one later.
-        if not blocks.read(shard.blob, offset, out, begin, end):
-            self.codec.decode(self._encoded(shard, offset, length), out, begin, end, crc)
 
     def check_shard(self, position: Index4) -> None:
         """Raise unless the shard at a position is there and has the tail that was written."""
@@ -339,16 +308,6 @@ class ShardedArray:
 
     def _at_hand(self, position: Index4) -> ShardHandle | None:
         return handle_cache.at_hand(self.opened, f"{self.key}/{chunk_key(position)}")
-
-    def _encoded(self, shard: ShardHandle, offset: int, length: int) -> NDArray[np.uint8]:
-        """The bytes of a chunk, in memory that is reused for the next chunk."""
-        encoded = scratch_bytes("encoded", length)
-        if shard.blob.read_into(offset, encoded) != length:
-            raise TruncatedError(
-                "the shard ends inside the chunk: the archive is damaged here; restore it, or "
-                "convert the source again with --overwrite (overwrite=True)"
-            )
-        return encoded
 
     def _in_place(self, shard: MappedShard, offset: int, length: int, crc: int | None) -> NDArray:
         """A chunk without compression, as a view of the mapped file."""

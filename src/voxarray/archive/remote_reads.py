@@ -15,9 +15,9 @@ from voxarray.archive import requests
 from voxarray.archive.accelerated import Box
 from voxarray.archive.codecs import Codec
 from voxarray.archive.kept_box import KeptBox
-from voxarray.archive.kept_chunks import Kept, KeptChunks, needed
+from voxarray.archive.kept_chunks import Kept, KeptChunks
 from voxarray.archive.read_ahead import ByAnother, Named, read_ahead
-from voxarray.archive.read_jobs import Chunks, Job, share
+from voxarray.archive.read_jobs import Chunks, Job, needed, share
 from voxarray.archive.remote_requests import Request, by_shard, chunk_name, claimed, place
 from voxarray.archive.requests import Extent
 from voxarray.archive.shard import ShardHandle

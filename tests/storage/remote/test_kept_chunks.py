@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 import buckets
 import voxarray as vx
-from voxarray.archive import accelerated
+from voxarray.archive import accelerated, checked_blocks
+from voxarray.archive.checked_blocks import CheckedBlocks
 from voxarray.storage.chunk_cache import ChunkCache
 from voxarray.storage.remote import objects
 
@@ -127,6 +128,24 @@ def test_chunks_that_are_damaged_after_they_were_found(
         np.testing.assert_array_equal(whole(bucket), voxels)
     if how != "long" or not by_loops:  # the loops read as many bytes as the index says
         assert {file: file.read_bytes() for file in files(kept)} == intact
+
+
+def test_a_small_part_is_decoded_from_its_blocks_the_first_time_too(bucket, kept, monkeypatch):
+    """Or a forged chunk could give one result now, and another one later; as in local archives."""
+    voxels = save(bucket, shape=(1, 64, 64, 64), chunk=64)
+    np.testing.assert_array_equal(whole(bucket), voxels)
+    monkeypatch.setattr(checked_blocks, "_kept", {})
+    decoded, inner = [], CheckedBlocks.read
+
+    def read(self, *arguments):
+        decoded.append(inner(self, *arguments))
+        return decoded[-1]
+
+    monkeypatch.setattr(CheckedBlocks, "read", read)
+    image = vx.ScalarImage(f"{bucket.url}/a.ome.zarr")
+    for number in (1, 2):
+        np.testing.assert_array_equal(image[..., 40:42].numpy(), voxels[..., 40:42])
+        assert decoded == [True] * number
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks Linux what is open")
