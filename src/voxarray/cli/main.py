@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from voxarray.cli.console import console, end_of_pipe, open_closed_streams
-from voxarray.cli.outcome import NOTHING_DONE, fatal
+from voxarray.cli.outcome import NOTHING_DONE, fatal, interrupts_heard
 from voxarray.core.errors import VoxarrayWarning
 from voxarray.core.version import __version__
 
@@ -48,7 +48,7 @@ class _Lazy(click.Group):
         """Run the command; whatever goes wrong, its user sees a sentence and no traceback."""
         open_closed_streams()
         try:
-            with fatal(), _warnings_as_sentences():
+            with interrupts_heard(), fatal(), _warnings_as_sentences():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
             raise

@@ -16,6 +16,37 @@ SOME_FAILED = 3
 NOTHING_DONE = 1
 STOPPED = 75
 """Asked to end, and the rest is good: ``EX_TEMPFAIL`` of sysexits.h, run it again."""
+_PAUSE = 0.05
+"""Seconds until a dropped Ctrl-C comes again: by then the callback, and its hook, have ended."""
+
+
+@contextmanager
+def interrupts_heard() -> Iterator[None]:
+    """Let a Ctrl-C that Python would drop, with a traceback, come again a moment later.
+
+    The exceptions of weak references' callbacks and of ``__del__`` go to `sys.unraisablehook` and
+    nowhere else. Each import has such a callback, so that a command that still imports may lose
+    the interrupt.
+    """
+    before = sys.unraisablehook
+
+    def hear(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            before(unraisable)
+            return
+        # Imported here, since few commands are interrupted at all.
+        from _thread import interrupt_main
+        from threading import Timer
+
+        again = Timer(_PAUSE, interrupt_main)
+        again.daemon = True
+        again.start()
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @dataclass(slots=True)
