@@ -96,7 +96,7 @@ class Montage:
     ) -> Image:
         """What the labels of a subject are drawn over.
 
-        Of several scans, it is the one in whose archive the labels are stored.
+        Of several scans, it is the one whose archive holds the labels.
 
         Args:
             name: Of the subject.

@@ -76,7 +76,7 @@ def subject_of(labels: Mapping[str, str]) -> str:
 
 
 def image_of(path: str) -> str:
-    """Name of an image within its session: the file name without ``sub-`` and ``ses-``."""
+    """Name of an image within its session: the file name without these two entities."""
     parts = os.path.basename(stem(path)).split("_")
     return "_".join(part for part in parts if part.split("-")[0] not in _OF_SUBJECT)
 

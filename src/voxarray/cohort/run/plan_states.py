@@ -88,7 +88,7 @@ def check_changed_options(
     if kept:
         more = f" and {len(kept) - _TOLD} more" if len(kept) > _TOLD else ""
         raise ArchiveExistsError(
-            f"the options are others than those that {folder.root} was made with: {change}. All "
+            f"the options differ from those that {folder.root} was made with: {change}. All "
             "archives would be made again, and what was added to them (label maps, notes) would "
             f"be lost: {', '.join(kept[:_TOLD])}{more}. Nothing was changed: give the same options "
             "as before, or choose another DESTINATION; or save what was added elsewhere and remove "
