@@ -70,8 +70,8 @@ def convert_cohort(
             its subject; if several of these have its grid, it is stored with the first one of
             ``image_patterns``. Without ``image_patterns``, the subject of an image is its path
             below the folder, without the suffix.
-        image_columns: Columns of a manifest that hold paths of images. Relative paths begin at the
-            folder of the manifest.
+        image_columns: Columns of a manifest that hold paths of images. A relative path is relative
+            to the folder of the manifest.
         label_columns: Columns of a manifest that hold paths of label maps.
         subject_column: Column of a manifest that names the subject.
         keep_metadata: Header fields, and columns of a manifest or of ``participants.tsv``, to keep
