@@ -104,11 +104,12 @@ class PlotMixin:
         The patient's right is on the left, as in pictures. From an archive, the finest level of the
         pyramid within the limit is read and sent to the browser. If no level is within the limit,
         and for larger files of other formats, every n-th voxel is sent, so that volumes of any size
-        open at once. Only a large file whose voxels are one compressed stream, such as a
+        open immediately. Only a large file whose voxels are one compressed stream, such as a
         ``.nii.gz``, is refused. `neuroglancer` shows all voxels.
 
         Args:
-            labels: A label map, or several by name, to draw over the image, each by its own affine.
+            labels: A label map, or several by name, to draw over the image, each placed by its own
+                affine.
             limit: Largest size of each image that is sent, in bytes or as a text such as ``"256
                 MiB"``.
             height: Height of the viewer, in pixels.
@@ -150,7 +151,8 @@ class PlotMixin:
         posterior and inferior, so that the patient's right is on the left.
 
         Args:
-            labels: A label map, or several by name, to draw over the image, each by its own affine.
+            labels: A label map, or several by name, to draw over the image, each placed by its own
+                affine.
             channel: Which channel; by default the first one, for label maps the last one.
             percentiles: Black and white are the intensities at these percentiles of the middle
                 planes, as in `plot`.

@@ -35,8 +35,8 @@ Start = tuple[int, int, int]
 class GridAggregator:
     """Combines predictions for the patches of a `GridSampler` into a volume.
 
-    The volume is summed in RAM if it fits into the memory budget (the setting
-    ``voxarray.memory-budget``), otherwise in a temporary file; then get it with `save`.
+    The volume is summed in RAM if it takes at most a quarter of the memory budget (the setting
+    ``voxarray.memory-budget``), otherwise in a temporary file. `save` writes it, whatever its size.
 
     Examples:
         >>> scan = vx.testing.sample()
