@@ -44,6 +44,14 @@ def test_links_lead_somewhere_in_a_clone(text):
     assert not missing
 
 
+def test_the_one_test_that_contributors_are_shown_is_there():
+    """pytest exits with an error if ``-k`` chooses none."""
+    shown = re.search(r"pytest -n0 (\S+) -k (\w+)", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert shown
+    tests = (ROOT / shown[1]).read_text("utf-8")
+    assert re.search(rf"^ *def test_\w*{shown[2]}", tests, re.MULTILINE)
+
+
 def words_of(text):
     """The Markdown of a page or notebook."""
     content = text.read_text("utf-8")
