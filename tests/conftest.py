@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import weakref
 
 import pytest
 from hypothesis import settings
@@ -48,3 +49,26 @@ def _no_waiting_for_the_disk(request, monkeypatch):
     # Half the time of a small conversion; what is synced when is tested where it is the subject.
     if "syncs" not in request.keywords:
         monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def _loaders_end_with_their_test(monkeypatch):
+    # An iterator that an error ended is garbage with its traceback, and its queues are collected
+    # before it: torch then waits 5 s for each worker, in the middle of some later test.
+    loading = sys.modules.get("torch.utils.data.dataloader")
+    if loading is None:
+        yield
+        return
+    begun = weakref.WeakSet()
+    begin = loading.DataLoader._get_iterator
+
+    def remembered(loader):
+        made = begin(loader)
+        begun.add(made)
+        return made
+
+    monkeypatch.setattr(loading.DataLoader, "_get_iterator", remembered)
+    yield
+    for iterator in list(begun):
+        if isinstance(iterator, loading._MultiProcessingDataLoaderIter):
+            iterator._shutdown_workers()
