@@ -301,6 +301,75 @@ def test_files_are_small() -> None:
     assert not long
 
 
+# --- What the docstring of a package says of its modules ----------------------------------------
+
+ROW = re.compile(r"^ {4,}(\w+) {2,}(?!#)\S")
+SECOND_IN_ROW = re.compile(r"(?<=  )(\w+): ")
+QUOTED = re.compile(r"(?<!`)`(\w+(?:\.\w+)*)`(?!`)")
+
+
+def told_modules(docstring: str) -> Iterator[str]:
+    """Names in the table of a package's modules: indented, each with what it holds."""
+    for line in docstring.splitlines():
+        if row := ROW.match(line):
+            yield row[1]
+            yield from SECOND_IN_ROW.findall(line)
+
+
+def defined(name: str) -> set[str]:
+    """Names that a module defines or imports at its top."""
+    found = set()
+    for node in parse(name)[0].body:  # type: ignore[attr-defined]
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def inside(name: str) -> list[str]:
+    """A package with all its modules."""
+    return [other for other in MODULES if other == name or other.startswith(f"{name}.")]
+
+
+def unknown_names(name: str, docstring: str) -> set[str]:
+    """What a package's docstring names and the package does not have."""
+    modules = inside(name)
+    bad = {told for told in told_modules(docstring) if f"{name}.{told}" not in modules}
+    known = {module.split(".")[-1] for module in modules}.union(*map(defined, modules))
+    known |= {*voxarray.__all__}
+    for quoted in QUOTED.findall(docstring):
+        module = module_of(quoted)
+        if module in (None, "__init__"):
+            is_known = quoted.removeprefix("voxarray.").split(".")[0] in known
+        else:
+            member = quoted.removeprefix(f"voxarray.{module}").removeprefix(".")
+            is_known = not member or member in defined(str(module))
+        if not is_known:
+            bad.add(quoted)
+    return bad
+
+
+PACKAGES = [name for name, file in MODULES.items() if file.name == "__init__.py"]
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGES if name != "__init__"])
+def test_docstrings_of_packages_name_what_is_there(name: str) -> None:
+    docstring = ast.get_docstring(parse(name)[0], clean=False)  # type: ignore[arg-type]
+    assert not unknown_names(name, docstring or "")
+
+
+def test_stale_names_in_docstrings_are_seen() -> None:
+    table = "\n    header    the fields    reader: opening it\n    gone      nothing\n"
+    assert unknown_names("formats.nrrd", table) == {"reader", "gone"}
+    assert unknown_names("formats.nrrd", "`parse_gone`, `voxarray.formats.nrrd.reader`") == {
+        "parse_gone",
+        "voxarray.formats.nrrd.reader",
+    }
+
+
 # --- What runs code from a file, or lets a module reach where it should not ---------------------
 
 BANNED_CALLS = {

@@ -1,6 +1,6 @@
 """Tools for tests, of voxarray or of your own package: a sample scan, strategies, counters, memory.
 
-No other package of voxarray imports this one. Only the strategies need `hypothesis`.
+No other package of voxarray imports this one. Only the strategies need ``hypothesis``.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 * ``array.vox`` has them as an accessor (`accessor`).
 * `to_dask`, `to_dataarray` and `from_dataarray` convert between sources and arrays (`lazy`).
 * ``xr.open_dataset(path, engine="voxarray")`` opens files (`backend`).
-* The index itself is `affine_index`, over the integer arithmetic of `lattice`.
+* The index itself is `affine_index`, over the integer arithmetic of `voxarray.geometry.lattice`.
 
-Import from the modules: `lattice` and `coordinates` need no xarray, whose import takes 0.6 s.
+Import from the modules: what needs only `voxarray.geometry` needs no xarray, whose import takes
+0.6 s.
 """

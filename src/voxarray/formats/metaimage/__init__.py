@@ -2,5 +2,7 @@
 
 ::
 
-    header    the tags, checked                          reader: opening it
+    header    the tags, checked
+    read      opening it
+    write     saving as one
 """

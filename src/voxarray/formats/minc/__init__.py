@@ -2,7 +2,10 @@
 
 ::
 
-    netcdf3   the container of version 1                 facts: what both versions say of an image
-    minc1     voxels by offset                           minc2: through h5py
-    reader    opening either
+    netcdf3   the container of version 1
+    minc1     its voxels, by offset
+    minc2     version 2, through h5py
+    metadata  what both versions say of an image
+    read      opening either
+    write     saving as version 2
 """

@@ -1,11 +1,15 @@
 """NIfTI: single files, pairs with a header of their own, Analyze.
 
-From bytes to voxels, each module one step::
+::
 
-    fields    the header's fields, byte by byte          header: one header, checked
-    affine    sform and qform                            remarks: what is odd and can be read
-    build     a header for an image that has none
-    file      voxels of a .nii, by offset                gz: of a .nii.gz, whole or by slabs
-                                                         pair: .hdr and .img, Analyze
-    reader    opening a single file
+    read             opening a single file
+    read_pair        opening .hdr and .img: NIfTI pairs, Analyze
+    source           the image; voxels of a .nii by offset
+    gzip_source      voxels of a .nii.gz, whole or by slabs
+    warnings         what is odd in a header, such as sform and qform that disagree
+    write            saving as a single file
+    write_pair       saving as .hdr and .img
+
+Fields of headers, their sform and qform, and headers for images that have none are in
+`voxarray.nifti_header`, as archives and other formats have them, too.
 """

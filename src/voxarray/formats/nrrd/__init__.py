@@ -2,6 +2,8 @@
 
 ::
 
-    header    the fields, checked                        axes: what they say of size, kind and place
-    reader    opening it: where the voxels lie, and how they are encoded
+    header    the fields, checked
+    axes      what they say of size, kind and place
+    read      opening it: where the voxels lie, and how they are encoded
+    write     saving as one
 """

@@ -1,7 +1,10 @@
-"""Pictures: PNG, JPEG and BMP through SimpleITK, TIFF through tifffile.
+"""Pictures: PNG, JPEG and BMP through SimpleITK.
 
 ::
 
-    checks    whether a file is whole, which decoders do not ask
-    reader    opening PNG, JPEG and BMP                  tiff: pages, tiles and planes
+    read        opening one; `voxarray.formats._voxels.picture_checks` asks whether it is whole
+    print_size  sizes for printing that files state
+    write       saving one slice
+
+TIFF is in `voxarray.formats.tiff`.
 """
