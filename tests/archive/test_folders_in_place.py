@@ -16,7 +16,7 @@ from voxarray.archive import handle_cache
 from voxarray.archive.manifest import Manifest
 from voxarray.core.errors import ChecksumError, SourceChangedError
 from voxarray.geometry.selection import Selection
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 SHAPE = (1, 40, 36, 28)
 WHOLE = Selection.whole(SHAPE)
@@ -56,7 +56,7 @@ def _scanned(image):
     def add(chunk, _):
         sums.append(0 if chunk is None else chunk.sum())
 
-    Window.of(image.source).base.scan(WHOLE, lambda: add)
+    SlicedSource.of(image.source).base.scan(WHOLE, lambda: add)
     return sum(sums)
 
 

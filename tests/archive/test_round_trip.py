@@ -26,7 +26,7 @@ from voxarray.core.errors import OutOfRangeError, UnsupportedError
 from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.testing.strategies import affines, index_expressions, shapes
 
 
@@ -134,7 +134,7 @@ def test_any_selection_is_numpys(scan, data):
 @given(data=st.data())
 def test_selections_of_selections_are_numpys(scan, data):
     array, opened = scan
-    window, expected = Window.of(opened), array
+    window, expected = SlicedSource.of(opened), array
     for _ in range(3):
         key = data.draw(index_expressions(expected.shape))
         window, expected = window[key], numpy_index(expected, key)

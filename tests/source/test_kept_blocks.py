@@ -15,7 +15,7 @@ from voxarray.formats.registry import open_source
 from voxarray.source.block_cache import BLOCKS
 from voxarray.source.concat import ConcatSource
 from voxarray.source.kept_blocks import dropped_afterwards
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 
 def dicom(folder):
@@ -49,8 +49,8 @@ def tiff(folder):
 def test_blocks_leave_with_their_source(tmp_path, made):
     BLOCKS.clear()
     source = open_source(made(tmp_path))
-    for whole in (source, Window.of(source)[:, 1:], ConcatSource.of([source, source])):
+    for whole in (source, SlicedSource.of(source)[:, 1:], ConcatSource.of([source, source])):
         with dropped_afterwards([whole]):
-            source.read(Window.of(source)[:, 1:3, 1:2, 1:2].selection)
+            source.read(SlicedSource.of(source)[:, 1:3, 1:2, 1:2].selection)
             assert BLOCKS.nbytes
         assert not BLOCKS.nbytes

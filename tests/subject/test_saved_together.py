@@ -192,7 +192,7 @@ def test_nothing_is_opened_to_compare(tmp_path):
     subject = opened(tmp_path / "sub")
     with count_reads() as reads:
         assert subject["t1"].shape == (1, 12, 10, 8)
-        assert subject["seg"]._window is None
+        assert subject["seg"]._sliced is None
     assert reads.voxels == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 import voxarray as vx
 from voxarray.archive.metadata import Label
 from voxarray.source.array import ArraySource
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.testing.counting import count_reads
 from voxarray.transforms.labels import remapped
 
@@ -120,7 +120,7 @@ def test_names_stay_with_labels_that_stay(tmp_path):
 def test_a_fraction_takes_no_name():
     labels = np.array([0, 1, 2, 3], "f4").reshape(1, 2, 2, 1)
     table = (Label(1, "a"), Label(2, "b"))
-    named = Window.of(ArraySource(labels, np.eye(4), label_table=table))
+    named = SlicedSource.of(ArraySource(labels, np.eye(4), label_table=table))
     assert remapped(named, {2: 1.5}, None).label_table == (Label(1, "a"),)
 
 
@@ -130,7 +130,7 @@ _ORGANS = {1: "liver", 2: "spleen", 3: "kidney"}
 def _named(labels, names, dtype="u1"):
     voxels = np.array(labels, dtype).reshape(1, len(labels), 1, 1)
     table = tuple(Label(value, name) for value, name in names.items())
-    return Window.of(ArraySource(voxels, np.eye(4), label_table=table))
+    return SlicedSource.of(ArraySource(voxels, np.eye(4), label_table=table))
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i4", "f4", "u8"])

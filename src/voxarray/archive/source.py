@@ -31,7 +31,7 @@ from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, Source, digest
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.storage.saved_together import SavedTogether
 from voxarray.storage.store import Store
 
@@ -290,7 +290,7 @@ def remark_left_labels(source: Source) -> None:
     Warns:
         VoxarrayWarning: ``LABELS_LEFT``, with their names.
     """
-    base = Window.of(source).base
+    base = SlicedSource.of(source).base
     if not isinstance(base, ArchiveSource):
         return
     files = handle_cache.manifest(base.store, base.opened).files
@@ -351,6 +351,6 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
 
 
 def is_label_map(source: Source) -> bool:
-    """Whether a source is a label map of an archive, or a window on one."""
-    base = Window.of(source).base
+    """Whether a source is a label map of an archive, or a slice of one."""
+    base = SlicedSource.of(source).base
     return isinstance(base, ArchiveSource) and base.image.kind == "label"

@@ -15,7 +15,7 @@ from voxarray.nifti_header.build import header_for
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, OriginalHeader, Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 _EDITED = {
     "xyzt_units",
@@ -84,11 +84,11 @@ def from_nibabel(image: Any) -> Source:
         origin = OriginalHeader(header.scrubbed(), same_space=is_own)
     voxels = image.dataobj
     if isinstance(voxels, VoxelProxy):
-        ours = Window.of(voxels.source)
+        ours = SlicedSource.of(voxels.source)
         if header is None or not _is_edited(image, ours):
             return ours.with_affine(affine)
         edited = replace(ProxySource.of(voxels, voxels.dtype, affine, channels), origin=origin)
-        return Window.of(edited).recorded(*ours.history)
+        return SlicedSource.of(edited).recorded(*ours.history)
     if is_proxy(voxels):
         stored = image.get_data_dtype()
         return replace(ProxySource.of(voxels, stored, affine, channels), origin=origin)

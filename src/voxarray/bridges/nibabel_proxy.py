@@ -13,7 +13,7 @@ from voxarray.core.memory import require
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.source.materialise import projected_peak
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ class VoxelProxy:
         long = (r for r, size in zip(ranges, self.shape, strict=True) if size > 1)
         w, h, d, c = (next(long) if size > 1 else range(1) for size in (*spatial, channels))
         voxels = self.source.read(Selection((c, w, h, d))).transpose(1, 2, 3, 0)
-        shared = Window.of(self.source).base.in_memory or not voxels.flags.writeable
+        shared = SlicedSource.of(self.source).base.in_memory or not voxels.flags.writeable
         return (voxels.copy(order="K") if shared else voxels).reshape(lengths, order="F")
 
 

@@ -60,11 +60,11 @@ def _write_scan(path: Path) -> None:
     """Enlarge the first volume of the scan that ships with nibabel, and write it as .nii.gz."""
     from voxarray.formats.nifti.read import open_nifti
     from voxarray.formats.nifti.write import write_nifti
-    from voxarray.source.window import Window
+    from voxarray.source.sliced import SlicedSource
 
     # Its files are found without importing it: the package would load all of its formats.
     nibabel = Path(str(distribution("nibabel").locate_file("nibabel")))
-    small = Window.of(open_nifti(nibabel / "tests" / "data" / "example4d.nii.gz"))
+    small = SlicedSource.of(open_nifti(nibabel / "tests" / "data" / "example4d.nii.gz"))
     first = small.take(small.selection[0, :, :, :])
     voxels = first.read(first.selection)[0]
     write_nifti(Enlarged(voxels, first.grid, FACTORS), path)

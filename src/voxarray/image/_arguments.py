@@ -14,7 +14,7 @@ from voxarray.core.errors import GridError
 from voxarray.geometry.grid import checked_affine
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.base import Channels, Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ def voxels_argument(
         ValueError: If it is not 4D.
     """
     if isinstance(voxels, Source):
-        return voxels if affine is None else Window.of(voxels).with_affine(affine)
+        return voxels if affine is None else SlicedSource.of(voxels).with_affine(affine)
     if is_dataarray(voxels):
         return _from_xarray(voxels, affine)
     if is_meta_tensor(voxels):

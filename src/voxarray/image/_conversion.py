@@ -8,7 +8,7 @@ from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import DATA
 from voxarray.source.drawable import TensorLike
 from voxarray.source.materialise import projected_peak
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ class ConversionMixin:
         def __contains__(self, key: object, /) -> bool: ...
 
         @property
-        def source(self) -> Window: ...
+        def source(self) -> SlicedSource: ...
 
         @property
         def data(self) -> torch.Tensor: ...
@@ -33,7 +33,7 @@ class ConversionMixin:
         def data(self, tensor: Any) -> None: ...
 
         @property
-        def _backing(self) -> Window: ...
+        def _backing(self) -> SlicedSource: ...
 
         def _require_memory(self, needed: int, operation: str) -> None: ...
 

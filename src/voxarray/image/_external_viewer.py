@@ -86,9 +86,9 @@ def _guesses() -> Iterator[Path]:
 
 def _own_file(image: Drawable) -> str | None:
     """The NIfTI file that an image shows as it is; None if a viewer would show something else."""
-    window = image.source
+    sliced = image.source
     # A slice, another affine and a loaded tensor have no header of their own.
-    path = window.path if window.nifti_header is not None else None
+    path = sliced.path if sliced.nifti_header is not None else None
     is_nifti = path is not None and path.lower().endswith((".nii", ".nii.gz"))
     return path if is_nifti else None
 

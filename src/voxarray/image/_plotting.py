@@ -9,7 +9,7 @@ from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import LABEL
 from voxarray.image._origin import PathLike
 from voxarray.source.drawable import Drawable
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.storage.destination import local_destination
 
 
@@ -19,13 +19,13 @@ class PlotMixin:
     if TYPE_CHECKING:
 
         @property
-        def source(self) -> Window: ...
+        def source(self) -> SlicedSource: ...
 
         @property
         def type(self) -> str: ...
 
         @property
-        def _backing(self) -> Window: ...
+        def _backing(self) -> SlicedSource: ...
 
     @property
     def label_colours(self) -> dict[float, tuple[int, int, int]] | None:

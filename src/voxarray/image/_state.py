@@ -1,4 +1,4 @@
-"""The voxels of an image: a window on a source, and a tensor once it is loaded."""
+"""The voxels of an image: a sliced source, and a tensor once it is loaded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from voxarray.image._subject_member import SubjectMember
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, Source
 from voxarray.source.materialise import materialise, projected_peak
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     import torch
@@ -41,9 +41,9 @@ Copied = TypeVar("Copied", bound="ImageState")
 
 
 class ImageState(SubjectMember, Record):
-    """Fields in a dict, one window on a source, and a tensor once it is loaded, under ``"data"``.
+    """Fields in a dict, one sliced source, and a tensor once it is loaded, under ``"data"``.
 
-    Whoever makes one sets `_origin`, or `_window`, and stores the fields ``path``, ``stem`` and
+    Whoever makes one sets `_origin`, or `_sliced`, and stores the fields ``path``, ``stem`` and
     ``type``. The field ``affine`` is there once it is known without opening a file.
 
     Facts of the acquisition that the file's header states are found by ``image["modality"]``, which
@@ -54,7 +54,7 @@ class ImageState(SubjectMember, Record):
 
     check_nans: bool = False
     _origin: Origin | None = None
-    _window: Window | None = None
+    _sliced: SlicedSource | None = None
 
     @property
     def shape(self) -> Shape4:
@@ -78,8 +78,8 @@ class ImageState(SubjectMember, Record):
     @affine.setter
     def affine(self, affine: Any) -> None:
         checked = affine_argument(affine)
-        if self._window is not None:
-            self._window = self._window.with_affine(checked)
+        if self._sliced is not None:
+            self._sliced = self._sliced.with_affine(checked)
         self._store(AFFINE, checked)
 
     @property
@@ -107,7 +107,7 @@ class ImageState(SubjectMember, Record):
             return super().__getitem__(DATA)
         if key == AFFINE:
             return self.affine
-        if key not in RESERVED and (self._window is not None or self._origin is not None):
+        if key not in RESERVED and (self._sliced is not None or self._origin is not None):
             return self._backing.metadata[key]
         raise KeyError(key)
 
@@ -130,25 +130,25 @@ class ImageState(SubjectMember, Record):
         super().__delitem__(key)
 
     @property
-    def _backing(self) -> Window:
+    def _backing(self) -> SlicedSource:
         """What the voxels are read from, whatever the tensor; opens the file at first access."""
-        window = self._window
-        if window is None:
+        sliced = self._sliced
+        if sliced is None:
             if self._origin is None:
                 raise StateError(
                     "the image has neither a path nor voxels: give path or tensor=", code="EMPTY"
                 )
-            window = self._of_one_call(Window.of(self._origin.open()))
+            sliced = self._of_one_call(SlicedSource.of(self._origin.open()))
             affine = self.get(AFFINE)
-            # Two threads may both come here; they make equal windows, and either will do.
-            self._window = window = window if affine is None else window.with_affine(affine)
-        return window
+            # Two threads may both come here; they make equal sliced sources, and either will do.
+            self._sliced = sliced = sliced if affine is None else sliced.with_affine(affine)
+        return sliced
 
-    def _keep_facts(self, window: Window) -> None:
-        """Make fields of the facts that the header states and a new window does not."""
-        if self._window is not None and self._window.base is not window.base:
-            for key, value in self._window.metadata.items():
-                if key not in window.metadata and key not in self:
+    def _keep_facts(self, sliced: SlicedSource) -> None:
+        """Make fields of the facts that the header states and a new sliced source does not."""
+        if self._sliced is not None and self._sliced.base is not sliced.base:
+            for key, value in self._sliced.metadata.items():
+                if key not in sliced.metadata and key not in self:
                     self._store(key, value)
 
     def _store(self, key: str, value: Any) -> None:
@@ -158,7 +158,7 @@ class ImageState(SubjectMember, Record):
     """Whether its unloaded voxels may lie in memory of the image that it was made from."""
 
     @property
-    def source(self) -> Window:
+    def source(self) -> SlicedSource:
         """The voxels as they are now: those of the tensor if it is loaded, else of the file."""
         tensor = self.get(DATA)
         if tensor is None:
@@ -168,7 +168,7 @@ class ImageState(SubjectMember, Record):
         backing = self._backing
         origin, table = backing.header_of_space, backing.label_table  # anybody may edit a tensor
         tensor_source = TensorSource(tensor, backing.affine, backing.channels, origin=origin)
-        return Window.of(replace(tensor_source, label_table=table)).recorded(*backing.history)
+        return SlicedSource.of(replace(tensor_source, label_table=table)).recorded(*backing.history)
 
     @property
     def dtype(self) -> np.dtype:
@@ -302,7 +302,7 @@ class ImageState(SubjectMember, Record):
         """
         apart = self.copy()
         if DATA in self:
-            apart._window = self.source
+            apart._sliced = self.source
             dict.pop(apart, DATA)
         apart._shares = True
         for key, value in self.items():
@@ -314,8 +314,8 @@ class ImageState(SubjectMember, Record):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         alone = self._alone()
         state = dict(alone.__dict__)
-        if alone._window is not None and alone._window.base.in_memory:
-            state["_window"] = copy.deepcopy(alone._window, memo)
+        if alone._sliced is not None and alone._sliced.base.in_memory:
+            state["_sliced"] = copy.deepcopy(alone._sliced, memo)
         # Sources of files are immutable, hence shared.
         return _restore(self.__class__, copy.deepcopy(dict(alone), memo), state)
 
@@ -325,16 +325,16 @@ class ImageState(SubjectMember, Record):
 
     def _alone(self, *, sent: bool = False) -> Self:
         """A copy that holds no more memory than it shows: a slice may refer to the whole."""
-        alone, window = self.copy(), self._window
+        alone, sliced = self.copy(), self._sliced
         if DATA in self:
             from voxarray.tensors.convert import compact
 
             alone._adopt(compact(self.data, sent=sent))
-        elif window is not None and window.base.in_memory and not window.is_whole:
-            part = materialise(window, window.dtype).copy(order="K")
-            copy = ArraySource(part, window.affine, window.channels, origin=window.original_header)
-            copy = replace(copy, label_table=window.label_table)
-            alone._window = Window.of(copy).recorded(*window.history)
+        elif sliced is not None and sliced.base.in_memory and not sliced.is_whole:
+            part = materialise(sliced, sliced.dtype).copy(order="K")
+            copy = ArraySource(part, sliced.affine, sliced.channels, origin=sliced.original_header)
+            copy = replace(copy, label_table=sliced.label_table)
+            alone._sliced = SlicedSource.of(copy).recorded(*sliced.history)
             alone._shares = False
         return alone
 
@@ -343,35 +343,35 @@ class ImageState(SubjectMember, Record):
     def _set_voxels(self, source: Source, history: History = ()) -> None:
         """Make voxels in memory, or lazy ones, the image's own."""
         dict.pop(self, DATA, None)
-        window = Window.of(source).recorded(*history)
-        self._keep_facts(window)
-        self._window, self._shares = window, False
-        self._store(AFFINE, window.affine)
+        sliced = SlicedSource.of(source).recorded(*history)
+        self._keep_facts(sliced)
+        self._sliced, self._shares = sliced, False
+        self._store(AFFINE, sliced.affine)
         tensor = getattr(source, "tensor", None)
         if is_tensor(tensor):
             self._warn_of_nans(tensor)
             self._adopt(tensor)
 
     def _adopt(self, tensor: Any) -> None:
-        """Take a tensor of what the window shows as the image's voxels."""
+        """Take a tensor of the sliced source's voxels as the image's."""
         self._store(DATA, tensor)
         self._store(AFFINE, self._backing.affine)
         if self._backing.base.in_memory:
             # From now on the tensor is the only truth: what it was made of may be freed.
-            self._window = self.source
+            self._sliced = self.source
 
     def _own_tensor(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor of the window's voxels, copied if others can edit its memory."""
+        """A tensor of the sliced source's voxels, copied if others can edit its memory."""
         return unaliased(tensor, self._backing) if self._shares else tensor
 
-    def _on(self, window: Window, *, shares: bool = True) -> Self:
+    def _on(self, sliced: SlicedSource, *, shares: bool = True) -> Self:
         """The same image, not loaded, with other voxels, which may lie in memory of this one."""
         child = self.copy()
         dict.pop(child, DATA, None)
-        child._keep_facts(window)
-        child._window, child._shares = window, shares
+        child._keep_facts(sliced)
+        child._sliced, child._shares = sliced, shares
         if AFFINE in child:
-            child._store(AFFINE, window.affine)
+            child._store(AFFINE, sliced.affine)
         return child
 
     def _require_memory(self, needed: int, operation: str) -> None:

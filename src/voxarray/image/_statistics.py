@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.progress import ProgressOption, reporting, title_of
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     from voxarray.statistics.summary import Statistics
@@ -18,7 +18,7 @@ class StatisticsMixin:
     if TYPE_CHECKING:
 
         @property
-        def source(self) -> Window: ...
+        def source(self) -> SlicedSource: ...
 
     @names_exhaustion
     def statistics(
@@ -74,7 +74,7 @@ class StatisticsMixin:
             return statistics_by_label(source, chosen, report)
 
 
-def _voxels(image: Any, argument: str) -> Window:
+def _voxels(image: Any, argument: str) -> SlicedSource:
     if not isinstance(image, StatisticsMixin):
         raise TypeError(
             f"{argument}= takes an image, not {type(image).__name__}: vx.LabelMap(path), or, for "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.storage.saved_together import OpenedTogether
 
 
@@ -15,7 +15,7 @@ class SubjectMember:
     """Of the subject that it was put into last."""
 
     if TYPE_CHECKING:
-        _window: Window | None
+        _sliced: SlicedSource | None
 
     def _join(self, together: OpenedTogether) -> None:
         """Be one of the images of a subject.
@@ -25,11 +25,11 @@ class SubjectMember:
                 (``SAVED_APART``).
         """
         self._together = together
-        if self._window is not None:
-            self._of_one_call(self._window)
+        if self._sliced is not None:
+            self._of_one_call(self._sliced)
 
-    def _of_one_call(self, opened: Window) -> Window:
-        """The window itself, noted among those of the subject; StateError as `_join`."""
+    def _of_one_call(self, opened: SlicedSource) -> SlicedSource:
+        """The sliced source itself, noted among those of the subject; StateError as `_join`."""
         if self._together is not None:
             saved = getattr(opened.base, "saved_together", None)
             if saved is not None:

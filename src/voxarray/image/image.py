@@ -33,7 +33,7 @@ from voxarray.image._statistics import StatisticsMixin
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.custom_reader import Reader
 from voxarray.source.materialise import materialise, projected_peak
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.tensors.collating import learn_to_collate
 
 if TYPE_CHECKING:
@@ -178,10 +178,10 @@ class Image(
             IndexError: If there is no such level.
             StateError: For a slice, since its voxels may not match voxels of a coarser level.
         """
-        window = self._backing
-        if not window.is_whole:
+        sliced = self._backing
+        if not sliced.is_whole:
             raise StateError("a slice has no levels: take image.level(n), then slice that")
-        return self._on(window.level(number))
+        return self._on(sliced.level(number))
 
     def rechunk(self, chunks: Any) -> Self:
         """The same voxels, held as a dask graph with other blocks.
@@ -227,8 +227,8 @@ class Image(
             origin=source.header_of_space,  # an array may be changed by anybody
             label_table=source.label_table,
         )
-        window = Window.of(held_now)
-        return self._on(window.recorded(*source.history), shares=False)
+        sliced = SlicedSource.of(held_now)
+        return self._on(sliced.recorded(*source.history), shares=False)
 
     # --- Voxels ---------------------------------------------------------------------------------
 
@@ -342,8 +342,8 @@ class Image(
             origin=source.original_header,
             label_table=source.label_table,
         )
-        window = Window.of(lazy)
-        return self._on(window.recorded(*source.history))
+        sliced = SlicedSource.of(lazy)
+        return self._on(sliced.recorded(*source.history))
 
     def _checked_type(self, kind: str | None) -> str:
         fixed = self.fixed_type

@@ -21,7 +21,7 @@ from voxarray.core.shares import processes_of, share_of
 from voxarray.image import LabelMap
 from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
 from voxarray.layers import Archive
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 
 _TOLD = 5
@@ -50,7 +50,7 @@ def add_layer(
         ArchiveExistsError: If something else has the name (``NAME_TAKEN``).
     """
     scan = transform.inference.scan(subject)
-    is_archive = isinstance(Window.of(scan.image.source).base, ArchiveSource)
+    is_archive = isinstance(SlicedSource.of(scan.image.source).base, ArchiveSource)
     if not is_archive or scan.path is None or not transform.inference.makes_labels:
         raise StateError(
             "no destination was given. Without one, the result is added to the scan's own archive; "

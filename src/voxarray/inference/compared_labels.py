@@ -14,7 +14,7 @@ from voxarray.archive.source import ArchiveSource, is_label_map
 from voxarray.core.errors import UnsupportedError
 from voxarray.image import Image, LabelMap
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 
 def checked_label_map(value: Any, role: str) -> Image:
@@ -68,7 +68,7 @@ def checked_labels(labels: Any) -> list[int] | None:
 
 def _refuse_intensities(source: Source, role: str) -> None:
     """Refuse a scan that its archive calls one: each of its intensities would count as a label."""
-    archive = Window.of(source).base
+    archive = SlicedSource.of(source).base
     if isinstance(archive, ArchiveSource) and not is_label_map(source):
         raise UnsupportedError(
             f"the {role} is an archive of intensities, not of labels: expected a label map, such "

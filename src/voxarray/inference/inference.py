@@ -31,7 +31,7 @@ from voxarray.inference.rehearsal import require_writable
 from voxarray.inference.scan import Scan, scan_of
 from voxarray.saving import projected_peak, save
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.storage.destination import local_destination
 from voxarray.storage.outer_archive import refuse_place_in_archive
 
@@ -224,7 +224,7 @@ class Inference:
                     scan.origin,
                     table,
                 )
-            yield Window.of(source).recorded(self.entry(scan))
+            yield SlicedSource.of(source).recorded(self.entry(scan))
 
     def entry(self, scan: Scan) -> Entry:
         """What the history of a result says: the same for the same model, scan and settings."""

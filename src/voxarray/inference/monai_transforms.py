@@ -14,7 +14,7 @@ from voxarray.image import Image, ScalarImage
 from voxarray.ops.intensity import Floating
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms import Compose, Crop, NormalizationTransform, Pad, RescaleIntensity
 from voxarray.transforms.masking import mask_of, name_of
@@ -43,7 +43,7 @@ class NormalizeIntensity(NormalizationTransform):
         self.subtrahend, self.divisor = subtrahend, divisor
         self.nonzero, self.channel_wise = nonzero, channel_wise
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         mean, deviation = self.subtrahend, self.divisor
         if mean is None or deviation is None:
             self._require_own_statistics(source, subject)
@@ -55,7 +55,7 @@ class NormalizeIntensity(NormalizationTransform):
             deviation = statistics.std if deviation is None else deviation
         return NonzeroNormalised(source, mean, deviation or 1.0, is_nonzero=self.nonzero)
 
-    def _require_own_statistics(self, source: Window, subject: Subject) -> None:
+    def _require_own_statistics(self, source: SlicedSource, subject: Subject) -> None:
         """Refuse channels whose statistics would not be those that MONAI finds."""
         images = subject.get_images(intensity_only=True)
         if (source.shape[0] > 1 and self.channel_wise) or (
@@ -74,7 +74,7 @@ class NormalizeIntensity(NormalizationTransform):
 class ScaleIntensity(RescaleIntensity):
     """Map the range of an image onto another, as MONAI's of that name does without ``factor``."""
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         if len(subject.get_images(intensity_only=True)) > 1:
             raise ModelError(
                 "the bundle's ScaleIntensityd takes the range of all channels together, and the "

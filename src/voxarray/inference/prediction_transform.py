@@ -32,7 +32,7 @@ from voxarray.source.base import (
     VoxelStream,
     digest,
 )
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 
 PREDICTION = "prediction"
@@ -103,7 +103,7 @@ class InferenceTransform(MakesNamedImages):
     def of_scan(self, scan: Scan) -> Subject:
         """As for its subject, which need not be planned twice."""
         work = self.inference
-        source = Window.of(LazyPrediction(work, scan)).recorded(work.entry(scan))
+        source = SlicedSource.of(LazyPrediction(work, scan)).recorded(work.entry(scan))
         kind = LabelMap if work.makes_labels else ScalarImage
         empty = kind(tensor=np.zeros((1, 1, 1, 1), np.uint8))
         return Subject({PREDICTION: empty._on(source)})
@@ -208,7 +208,7 @@ class _Stream(VoxelStream):
             source = self._stack.enter_context(
                 lazy.inference.result(lazy.scan, lazy.placement, "", False)
             )
-            ready = Window.of(source).base
+            ready = SlicedSource.of(source).base
             if lazy.is_stored:
                 ready = ready.unscaled()
             is_ordered = type(ready).stream is not Source.stream

@@ -14,7 +14,7 @@ from voxarray.cohort.plan.own_classes import members, own_classes
 from voxarray.core.history import OPAQUE
 from voxarray.image import Image
 from voxarray.source.base import Source, digest
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 _OURS = ("voxarray.transforms.", "voxarray.inference.")
 
@@ -25,8 +25,8 @@ def identity_of(source: Source) -> Any:
     Of an archive it stays the same wherever the archive lies and whatever is added to it. Data in
     memory have none.
     """
-    window = Window.of(source)
-    base = window.base
+    sliced = SlicedSource.of(source)
+    base = sliced.base
     if not isinstance(base, ArchiveSource):
         return source.token() if base.path is not None else {OPAQUE: "data in memory"}
     manifest = handle_cache.manifest(base.store, base.opened)
@@ -34,12 +34,12 @@ def identity_of(source: Source) -> Any:
     if f"{FOLDER}/" in base.prefix:  # a label map, which comes and goes
         entries = sorted(manifest.files.items())
         content = [entry.digest for key, entry in entries if key.startswith(base.prefix)]
-    return digest(content, base.prefix, base.number, window.selection.ranges, window.affine)
+    return digest(content, base.prefix, base.number, sliced.selection.ranges, sliced.affine)
 
 
 def is_beside(image: Image, first: Image) -> bool:
     """Whether an image lies in the archive of another, as its label maps do."""
-    base, first_base = (Window.of(each.source).base for each in (image, first))
+    base, first_base = (SlicedSource.of(each.source).base for each in (image, first))
     return (
         isinstance(base, ArchiveSource)
         and isinstance(first_base, ArchiveSource)

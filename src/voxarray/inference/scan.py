@@ -23,7 +23,7 @@ from voxarray.patches.accumulator import Accumulator
 from voxarray.patches.aggregated import Aggregated
 from voxarray.source.base import OriginalHeader, Source
 from voxarray.source.pieces import pieces
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.decoded_copies import staged
 from voxarray.subject import Subject
 from voxarray.transforms.masking import UnknownMaskError
@@ -182,7 +182,7 @@ def scan_of(images: Any, channels: Sequence[str] | None, preprocess: Preprocess 
 
 def _is_costly(source: Source) -> bool:
     """Whether voxels are computed from others around them, not each from one."""
-    base = source.base if isinstance(source, (Window, Permuted)) else source
+    base = source.base if isinstance(source, (SlicedSource, Permuted)) else source
     if base is not source:
         return _is_costly(base)
     if isinstance(source, (Pointwise, Padded)):

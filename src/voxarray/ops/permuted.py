@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source, digest
+from voxarray.source.sliced import SlicedSource
 from voxarray.source.view import SourceView
-from voxarray.source.window import Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +59,14 @@ class Permuted(SourceView):
         return sizes[0], w, h, d
 
 
-def reoriented(source: Window, codes: str) -> Window:
+def reoriented(source: SlicedSource, codes: str) -> SlicedSource:
     """The voxels with axes that run towards ``codes``, such as ``"RAS"``; nothing is read."""
     axes, flipped = source.grid.reorientation(codes)
-    permuted = source if axes == (0, 1, 2) else Window.of(Permuted(source, axes))
+    permuted = source if axes == (0, 1, 2) else SlicedSource.of(Permuted(source, axes))
     return flip(permuted, flipped)
 
 
-def flip(source: Window, axes: tuple[int, ...]) -> Window:
+def flip(source: SlicedSource, axes: tuple[int, ...]) -> SlicedSource:
     """The voxels with some of the axes W, H, D (0, 1, 2) reversed, in their places."""
     slices = [slice(None, None, -1 if axis in axes else 1) for axis in range(3)]
     return source[tuple(slices)]

@@ -8,12 +8,12 @@ from dataclasses import replace
 from voxarray.ops.operation import Operation
 from voxarray.ops.permuted import Permuted
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 
 def leaves(source: Source) -> Iterator[Source]:
     """The sources below that are not computed from others, from left to right."""
-    if isinstance(source, (Window, Permuted)):
+    if isinstance(source, (SlicedSource, Permuted)):
         yield from leaves(source.base)
     elif isinstance(source, Operation):
         for operand in source.inputs:
@@ -24,15 +24,15 @@ def leaves(source: Source) -> Iterator[Source]:
 
 def is_computed(source: Source) -> bool:
     """Whether it is more than a file, or a part of one."""
-    base = source.base if isinstance(source, Window) else source
+    base = source.base if isinstance(source, SlicedSource) else source
     return isinstance(base, (Operation, Permuted))
 
 
 def with_leaves(source: Source, change: Callable[[Source], Source]) -> Source:
     """The same operations on other leaves, which must have the same shape and place."""
-    if isinstance(source, Window):
+    if isinstance(source, SlicedSource):
         base = with_leaves(source.base, change)
-        if isinstance(base, Window):  # windows compose; the outer one says what is shown
+        if isinstance(base, SlicedSource):  # slices compose; the outer one says what is shown
             return replace(
                 source,
                 base=base.base,

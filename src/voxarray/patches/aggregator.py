@@ -22,7 +22,7 @@ from voxarray.patches.accumulator import Accumulator
 from voxarray.patches.aggregated import Aggregated
 from voxarray.patches.grid_sampler import GridSampler
 from voxarray.source.materialise import projected_peak
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     import torch
@@ -152,7 +152,9 @@ class GridAggregator:
         source = self._output()
         chosen = image_class or (LabelMap if source.dtype.kind in "iu" else ScalarImage)
         image = chosen(tensor=tensor, affine=source.affine)
-        image._window = Window.of(TensorSource(image.data, source.affine, origin=source.origin))
+        image._sliced = SlicedSource.of(
+            TensorSource(image.data, source.affine, origin=source.origin)
+        )
         return image
 
     def save(

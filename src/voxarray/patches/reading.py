@@ -16,7 +16,7 @@ from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3
 from voxarray.ops.padding import Border
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.padded import padded
 from voxarray.subject import Subject
 
@@ -36,7 +36,7 @@ class Patched:
     """
 
     name: str
-    source: Window
+    source: SlicedSource
     dtype: np.dtype
     facts: Mapping[str, str]
 

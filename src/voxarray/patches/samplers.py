@@ -16,7 +16,7 @@ from voxarray.patches.locations import CentreDraw, LocationDistribution, Uniform
 from voxarray.patches.patch_sizes import Size, three
 from voxarray.patches.randomness import generator
 from voxarray.patches.weights import LabelMass, SamplingWeights, WeightMass, require_one_channel
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 
 LOCATION = "location"
@@ -212,14 +212,14 @@ class LabelSampler(PatchSampler):
         return CentreDraw.of(self.patch_size, masses, chances, repr(name))
 
 
-def _image(subject: Subject, name: str) -> Window:
+def _image(subject: Subject, name: str) -> SlicedSource:
     images: dict[str, Any] = subject.get_images_dict(intensity_only=False)
     if name not in images:
         raise MissingImageError(
             f"Image {name!r} not found in subject, which has {list(images)}: name one of these, or "
             f'leave out subjects without it (in a cohort, cohort.query("{name!r} in images"))'
         )
-    source: Window = images[name].source
+    source: SlicedSource = images[name].source
     return source
 
 

@@ -13,7 +13,7 @@ from voxarray.archive.source import ArchiveSource
 from voxarray.core.errors import OutOfRangeError, UnsupportedError
 from voxarray.counting.cells import Box, CellCounts, Cells, CellSums
 from voxarray.geometry.selection import Selection
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.cache import cached
 from voxarray.statistics.cell_passes import count_cells, sum_cells
 
@@ -33,7 +33,7 @@ class SamplingWeights(ABC):
         masses: How much each of them holds.
     """
 
-    source: Window
+    source: SlicedSource
     channel: int
     cells: Cells
     numbers: NDArray[np.int64]
@@ -75,7 +75,7 @@ class LabelMass(SamplingWeights):
     label: int | None
 
     @classmethod
-    def of(cls, source: Window, label: int | None) -> Self:
+    def of(cls, source: SlicedSource, label: int | None) -> Self:
         """Mass of a label in the first channel; reads voxels if nobody has counted them.
 
         Raises:
@@ -104,7 +104,7 @@ class WeightMass(SamplingWeights):
     """What the voxel says: a map of probabilities, which need not add up to one."""
 
     @classmethod
-    def of(cls, source: Window, channel: int) -> Self:
+    def of(cls, source: SlicedSource, channel: int) -> Self:
         """Mass of a channel; reads voxels if nobody has added them up.
 
         Raises:
@@ -132,7 +132,7 @@ class WeightMass(SamplingWeights):
         return voxels.astype(np.float64)
 
 
-def label_counts(source: Window) -> CellCounts:
+def label_counts(source: SlicedSource) -> CellCounts:
     """How often each label occurs in each cell: as the archive says, else counted once.
 
     Raises:
@@ -141,7 +141,7 @@ def label_counts(source: Window) -> CellCounts:
     return cached("labels", (source,), lambda: _stored(source) or count_cells(source))
 
 
-def require_one_channel(source: Window, name: str) -> None:
+def require_one_channel(source: SlicedSource, name: str) -> None:
     """Raise UnsupportedError unless a map of probabilities has one channel."""
     if source.shape[0] != 1:
         raise UnsupportedError(
@@ -151,7 +151,7 @@ def require_one_channel(source: Window, name: str) -> None:
         )
 
 
-def _summed(source: Window, channel: int) -> CellSums:
+def _summed(source: SlicedSource, channel: int) -> CellSums:
     base = _archive(source)
     sums = None if base is None else base.weight_sums(channel)
     if sums is not None:
@@ -162,12 +162,12 @@ def _summed(source: Window, channel: int) -> CellSums:
     return CellSums(counts.cells, counts.sums(channel))
 
 
-def _stored(source: Window) -> CellCounts | None:
+def _stored(source: SlicedSource) -> CellCounts | None:
     base = _archive(source)
     return None if base is None else base.label_counts
 
 
-def _archive(source: Window) -> ArchiveSource | None:
+def _archive(source: SlicedSource) -> ArchiveSource | None:
     """The archive that all of this is."""
     base = source.base
     return base if source.is_whole and isinstance(base, ArchiveSource) else None

@@ -20,7 +20,7 @@ from voxarray.geometry.selection import Selection
 from voxarray.rendering.planes import to_grey
 from voxarray.source.base import Source
 from voxarray.source.pieces import cuts
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 BATCH_BYTES = 64 << 20
 """Slices that are read at once, as far as the memory budget permits."""
@@ -43,7 +43,7 @@ class Frames:
         colours: Colours of labels by value; None for intensities.
     """
 
-    view: Window
+    view: SlicedSource
     order: tuple[int, int, int]
     limits: tuple[float, float]
     colours: Mapping[float, tuple[int, int, int]] | None
@@ -75,7 +75,7 @@ class Frames:
             axis = 1 + order[position]
             ranges[axis] = ranges[axis][::-1]
         selection = Selection((ranges[0], ranges[1], ranges[2], ranges[3]))
-        return cls(Window.of(source).take(selection), order, limits, colours)
+        return cls(SlicedSource.of(source).take(selection), order, limits, colours)
 
     def __len__(self) -> int:
         return self.view.shape[1 + self.order[0]]

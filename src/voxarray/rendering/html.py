@@ -21,7 +21,7 @@ from voxarray.source.pieces import is_sequential
 if TYPE_CHECKING:
     from voxarray.rendering.planes import Plane
     from voxarray.source.drawable import Drawable
-    from voxarray.source.window import Window
+    from voxarray.source.sliced import SlicedSource
 
 PIXELS = 256
 _WIDTH, _HEIGHT = 7.2, 3.0  # inches at most, at 100 pixels each, without letters
@@ -57,9 +57,9 @@ def to_html(image: Drawable) -> str | None:
     )
 
 
-def _reason_to_wait(window: Window) -> str:
+def _reason_to_wait(sliced: SlicedSource) -> str:
     """Why the planes are not to be drawn unasked; empty if they are."""
-    base = window.base
+    base = sliced.base
     if base.lazy:
         return "The voxels are computed when they are asked for; plot() computes these planes."
     nbytes = math.prod(base.shape) * base.dtype.itemsize
@@ -132,7 +132,7 @@ def _tenths(mm: float) -> str:
 
 def _facts(image: Drawable) -> dict[str, str]:
     report = image.memory_report()
-    window = image.source
+    sliced = image.source
     low, high = image.grid.bounds
     extent = ", ".join(f"{_tenths(a)} to {_tenths(b)}" for a, b in zip(low, high, strict=True))
     facts = {
@@ -140,14 +140,14 @@ def _facts(image: Drawable) -> dict[str, str]:
         "spacing": " \N{MULTIPLICATION SIGN} ".join(f"{mm:.3g}" for mm in image.spacing) + " mm",
         "orientation": f"{image.orientation_str}+",
         "extent (RAS+)": f"{extent} mm",
-        "type": f"{image.type}, {window.dtype}",
+        "type": f"{image.type}, {sliced.dtype}",
         "chunks (C, W, H, D)": _chunks(image, report.chunk),
         "on disk": "no" if report.on_disk is None else format_bytes(report.on_disk),
         "resident": format_bytes(report.resident),
         "as a tensor": format_bytes(report.tensor) + (", loaded" if DATA in image else ""),
     }
-    if window.levels > 1:
-        facts["pyramid"] = f"{window.levels} levels"
+    if sliced.levels > 1:
+        facts["pyramid"] = f"{sliced.levels} levels"
     if image.path is not None:
         facts["path"] = str(image.path)
     return facts

@@ -23,7 +23,7 @@ from voxarray.rendering.planes import View, orthogonal
 from voxarray.rendering.planes import window as intensity_window
 from voxarray.rendering.widget import LABEL_INTENT
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.xarray_index.lazy import to_dask
 
 AXES = ("I", "P", "L")
@@ -81,7 +81,7 @@ def _layers(path: str) -> list[LayerData]:
 
 
 def _layer(source: Source, name: str) -> LayerData:
-    require_parts(Window.of(source))
+    require_parts(SlicedSource.of(source))
     levels = [source.level(number) if number else source for number in range(source.levels)]
     arrays = [_reversed(level) for level in levels]
     several = source.shape[0] > 1

@@ -23,7 +23,7 @@ from voxarray.rendering.overview import require_parts
 from voxarray.rendering.planes import View, as_channels, orthogonal
 from voxarray.rendering.planes import window as intensity_window
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     from voxarray.source.drawable import Drawable
@@ -206,7 +206,7 @@ class LazyVolume:
             ranges.append(existing if existing[-1] < n else range(n - 1, n))
             short.append((0, int(last) - int(first) - len(ranges[-1])))
         box = Selection((self.channels, ranges[0], ranges[1], ranges[2]))
-        voxels = Window.of(level).read(box)[0]
+        voxels = SlicedSource.of(level).read(box)[0]
         voxels = voxels.astype(np.int64) if self.is_labels and voxels.dtype.kind in "fi" else voxels
         return np.pad(voxels, short, "edge").astype(self.dtype)
 

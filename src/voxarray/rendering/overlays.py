@@ -15,7 +15,7 @@ from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection
 from voxarray.rendering.planes import Plane, as_channels, sufficient_level
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     from voxarray.source.drawable import Drawable
@@ -96,4 +96,4 @@ def _thinned(level: Source, plane: Plane) -> Source:
     if not is_straight:
         coarse = math.ceil((size / _MOST_BYTES) ** (1 / 3))
         steps = [max(step, coarse) for step in steps]
-    return Window.of(level)[(slice(None), *(slice(None, None, step) for step in steps))]
+    return SlicedSource.of(level)[(slice(None), *(slice(None, None, step) for step in steps))]

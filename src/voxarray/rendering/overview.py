@@ -9,7 +9,7 @@ from voxarray.core import settings
 from voxarray.core.errors import MemoryBudgetError
 from voxarray.core.memory import cache_limit, format_bytes
 from voxarray.source.pieces import is_sequential
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +17,15 @@ class Overview:
     """What stands for a volume.
 
     Attributes:
-        window: The voxels, placed where they belong.
+        source: The voxels, placed where they belong.
         name: What they are of the volume, such as ``"level 1"``; empty for the volume itself.
     """
 
-    window: Window
+    source: SlicedSource
     name: str
 
     @classmethod
-    def within(cls, source: Window, limit: int) -> Overview:
+    def within(cls, source: SlicedSource, limit: int) -> Overview:
         """The finest that takes at most so many bytes; nothing is read.
 
         Args:
@@ -49,38 +49,38 @@ class Overview:
         return cls(thinned, f"1 of {' x '.join(map(str, steps))} voxels{of}")
 
 
-def nbytes(window: Window) -> int:
+def nbytes(sliced: SlicedSource) -> int:
     """Bytes of all voxels."""
-    return math.prod(window.shape) * window.dtype.itemsize
+    return math.prod(sliced.shape) * sliced.dtype.itemsize
 
 
-def _steps(window: Window, limit: int) -> tuple[int, ...]:
+def _steps(sliced: SlicedSource, limit: int) -> tuple[int, ...]:
     """Steps that leave voxels as wide in millimetres along all axes, as far as that goes."""
-    spacing = window.grid.spacing
+    spacing = sliced.grid.spacing
     wide = min(spacing)
     while True:
         steps = [
             max(1, min(n, round(wide / mm)))
-            for n, mm in zip(window.shape[1:], spacing, strict=True)
+            for n, mm in zip(sliced.shape[1:], spacing, strict=True)
         ]
-        counts = [-(-n // step) for n, step in zip(window.shape[1:], steps, strict=True)]
-        if math.prod(counts) * window.shape[0] * window.dtype.itemsize <= limit:
+        counts = [-(-n // step) for n, step in zip(sliced.shape[1:], steps, strict=True)]
+        if math.prod(counts) * sliced.shape[0] * sliced.dtype.itemsize <= limit:
             return tuple(steps)
         if max(counts) == 1:
             raise MemoryBudgetError(
-                f"one voxel of {window.shape[0]} channels is more than {format_bytes(limit)}: "
+                f"one voxel of {sliced.shape[0]} channels is more than {format_bytes(limit)}: "
                 "raise limit=, or take channels: image[:3, :, :, :]"
             )
         wide *= 1.05
 
 
-def require_parts(source: Window) -> None:
+def require_parts(source: SlicedSource) -> None:
     """Refuse what has to be decoded from its start, every time, to see any of it.
 
     Raises:
         MemoryBudgetError: If it is too large to be kept (``ONE_PIECE``).
     """
-    size = nbytes(Window.of(source.base))
+    size = nbytes(SlicedSource.of(source.base))
     limit = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
     if is_sequential(source.base) and size > limit:
         raise MemoryBudgetError(

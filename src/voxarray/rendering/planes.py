@@ -21,7 +21,7 @@ from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape3
 from voxarray.source.base import Source
 from voxarray.source.pieces import is_sequential, pieces_peak, read_parts
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 _NAMES = {"LR": "Sagittal", "PA": "Coronal", "IS": "Axial"}
 _PAIRS = {code: pair for pair in _NAMES for code in pair}
@@ -191,7 +191,7 @@ def _thinned(level: Source, view: View, across: int) -> Source:
         1 if axis == across else max(1, min(n, int(coarse / mm)))
         for axis, (n, mm) in enumerate(zip(sizes, spacing, strict=True))
     ]
-    return Window.of(level)[(slice(None), *(slice(None, None, step) for step in steps))]
+    return SlicedSource.of(level)[(slice(None), *(slice(None, None, step) for step in steps))]
 
 
 def flat_axes(shape: Shape3) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from voxarray.rendering.planes import View, planes
 from voxarray.rendering.planes import window as intensity_window
 from voxarray.source.array import ArraySource
 from voxarray.source.materialise import materialise
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.value_counts import count_values
 
 if TYPE_CHECKING:
@@ -133,46 +133,46 @@ def view_linked(images: Mapping[str, Drawable], labels: Mapping[str, Drawable], 
 def _volume(
     niivue: Any, image: Drawable, overview: Overview, name: str, look: Look, **more: Any
 ) -> Any:
-    window = read_once(overview.window)
+    sliced = read_once(overview.source)
     options: dict[str, Any] = {"name": f"{name}{overview.name and ', '}{overview.name}.nii", **more}
     if image.type == LABEL:
-        values = list(count_values(window).as_dict())
-        options["data"] = _as_nifti(_as_labels(window, values), LABEL_INTENT)
+        values = list(count_values(sliced).as_dict())
+        options["data"] = _as_nifti(_as_labels(sliced, values), LABEL_INTENT)
         options["colormap_label"] = _table(niivue, image, values)
     else:
-        low, high = _limits(window, look.percentiles)
-        options.update(data=_as_nifti(window), colormap="gray", cal_min=low, cal_max=high)
+        low, high = _limits(sliced, look.percentiles)
+        options.update(data=_as_nifti(sliced), colormap="gray", cal_min=low, cal_max=high)
     return niivue.Volume(**options)
 
 
-def read_once(window: Window) -> Window:
+def read_once(sliced: SlicedSource) -> SlicedSource:
     """The same voxels in RAM: they are looked at more than once."""
-    if window.base.in_memory:
-        return window
-    voxels = materialise(window, window.dtype)
-    source = ArraySource(voxels, window.affine, window.channels)
-    return Window.of(source)
+    if sliced.base.in_memory:
+        return sliced
+    voxels = materialise(sliced, sliced.dtype)
+    source = ArraySource(voxels, sliced.affine, sliced.channels)
+    return SlicedSource.of(source)
 
 
-def _limits(window: Window, percentiles: tuple[float, float]) -> tuple[float, float]:
+def _limits(sliced: SlicedSource, percentiles: tuple[float, float]) -> tuple[float, float]:
     """Black and white, as `plot` finds them: of the middle planes."""
-    view = View(channels=range(1), reorient=False, pixels=max(window.shape[1:]))
-    pixels = [plane.pixels[..., 0] for plane in planes(window, view, (0, 1, 2))]
+    view = View(channels=range(1), reorient=False, pixels=max(sliced.shape[1:]))
+    pixels = [plane.pixels[..., 0] for plane in planes(sliced, view, (0, 1, 2))]
     return intensity_window(pixels, percentiles)
 
 
-def _as_labels(window: Window, values: Sequence[int | float]) -> Window:
+def _as_labels(sliced: SlicedSource, values: Sequence[int | float]) -> SlicedSource:
     """The same labels in the smallest type that the viewer takes for labels, if one holds them."""
     for kind in _LABEL_TYPES:
         limits = np.iinfo(kind)
         if all(value == int(value) and limits.min <= value <= limits.max for value in values):
-            return Window.of(Cast(window, np.dtype(kind)))
-    return window
+            return SlicedSource.of(Cast(sliced, np.dtype(kind)))
+    return sliced
 
 
-def _as_nifti(window: Window, intent: int = 0) -> bytes:
-    """The bytes of a ``.nii`` file of what a window shows."""
-    voxels, header = representation(window)
+def _as_nifti(sliced: SlicedSource, intent: int = 0) -> bytes:
+    """The bytes of a ``.nii`` file of the voxels of a sliced source."""
+    voxels, header = representation(sliced)
     if intent:
         record = NiftiHeader.parse(header).record.copy()
         record["intent_code"] = intent

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from voxarray.core.memory import MemoryReport
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Shape3, Shape4
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Drawable(Fields, Protocol):
     """Voxels with a kind, a place and colours: an `Image`, seen from below."""
 
     @property
-    def source(self) -> Window:
+    def source(self) -> SlicedSource:
         """The voxels as they are now."""
 
     @property

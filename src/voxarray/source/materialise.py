@@ -18,8 +18,8 @@ from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.source.pieces import PIECE_BYTES, Piece, block_bytes, has_stream, pieces
+from voxarray.source.sliced import SlicedSource
 from voxarray.source.storable import is_storable
-from voxarray.source.window import Window
 
 _WORKING_BYTES = 48 << 20
 """Decoding buffers and scaling temporaries of a file that is read front to back."""
@@ -54,7 +54,7 @@ def projected_peak(source: Source, dtype: np.dtype) -> int:
     """Bytes that `materialise` needs at its peak, result included, above what is held already."""
     voxels = math.prod(source.shape)
     result, source_bytes = voxels * dtype.itemsize, voxels * source.dtype.itemsize
-    if Window.of(source).base.in_memory:
+    if SlicedSource.of(source).base.in_memory:
         return 0 if _forward(source) and source.dtype == dtype else result
     if not is_storable(source):  # what computing it needs is of no account
         return result + source_bytes
@@ -73,13 +73,13 @@ def projected_peak(source: Source, dtype: np.dtype) -> int:
 
 def _at_once(source: Source, dtype: np.dtype) -> bool:
     """Whether one read of everything is the result, or as good as that."""
-    if Window.of(source).base.in_memory or source.lazy:
+    if SlicedSource.of(source).base.in_memory or source.lazy:
         return True  # a graph computed in pieces would compute what they share several times
     return source.dtype == dtype and _forward(source)
 
 
 def _forward(source: Source) -> bool:
-    return all(r.step > 0 for r in Window.of(source).selection)
+    return all(r.step > 0 for r in SlicedSource.of(source).selection)
 
 
 def _is_editable(voxels: NDArray) -> bool:

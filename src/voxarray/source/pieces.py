@@ -19,7 +19,7 @@ from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
 from voxarray.source.slabs import Slabs, parts_of
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 PIECE_BYTES = 16 << 20
 """Large enough that a piece costs little beside its voxels, small enough for any budget."""
@@ -130,13 +130,13 @@ def pieces_peak(source: Source, per_voxel: int = 0) -> int:
     """
     itemsize = source.dtype.itemsize
     source_bytes = math.prod(source.shape) * itemsize
-    window = Window.of(source)
+    sliced = SlicedSource.of(source)
     if is_sequential(source):
         piece, reading = min(PIECE_BYTES, source_bytes), source.streaming_bytes
-    elif window.base.in_memory:
+    elif sliced.base.in_memory:
         piece, reading = 0, 0
     else:
-        by_block = window.base.lazy or is_decoded_anew(window)
+        by_block = sliced.base.lazy or is_decoded_anew(sliced)
         piece = block_bytes(source) if by_block else min(PIECE_BYTES, block_bytes(source))
         reading = source.reading_bytes
     largest = min(source_bytes, max(piece, PIECE_BYTES)) // itemsize
@@ -165,19 +165,19 @@ def require_room(source: Source, per_voxel: int, what: str, beside: int = 0) -> 
 
 def has_stream(source: Source) -> bool:
     """Whether all voxels are wanted, and the file can be read front to back."""
-    window = Window.of(source)
-    return window.is_whole and type(window.base).stream is not Source.stream
+    sliced = SlicedSource.of(source)
+    return sliced.is_whole and type(sliced.base).stream is not Source.stream
 
 
 def is_sequential(source: Source) -> bool:
     """Whether the file is compressed as one piece, so that parts cost as much as the whole."""
     nbytes = math.prod(source.shape) * source.dtype.itemsize
-    return has_stream(source) and (Window.of(source).base.bytes_on_disk or nbytes) < nbytes
+    return has_stream(source) and (SlicedSource.of(source).base.bytes_on_disk or nbytes) < nbytes
 
 
 def is_decoded_anew(source: Source) -> bool:
     """Whether all of a file is decoded for each part: one block, too large to be kept."""
-    base = Window.of(source).base
+    base = SlicedSource.of(source).base
     block = math.prod(base.chunks) * base.dtype.itemsize
     return base.chunks == base.shape and not base.in_memory and block > cache_limit()
 
@@ -198,13 +198,13 @@ def _streamed(source: Source, room: Room | None = None) -> Iterator[Piece]:
 
 def _boxes(source: Source) -> Iterator[Selection]:
     """Parts of a source that lie in one of its blocks each, in disk order."""
-    window = Window.of(source)
+    sliced = SlicedSource.of(source)
     c, w, h, d = (
         list(cuts(indices, block))
-        for indices, block in zip(window.selection, window.base.chunks, strict=True)
+        for indices, block in zip(sliced.selection, sliced.base.chunks, strict=True)
     )
     for channels, z, y, x in itertools.product(c, d, h, w):
-        yield from _divided(window, Selection((channels, x, y, z)))
+        yield from _divided(sliced, Selection((channels, x, y, z)))
 
 
 def cuts(indices: range, block: int) -> Iterator[range]:
@@ -215,14 +215,14 @@ def cuts(indices: range, block: int) -> Iterator[range]:
         yield range(positions[0], positions[-1] + 1)
 
 
-def _divided(window: Window, box: Selection) -> Iterator[Selection]:
+def _divided(sliced: SlicedSource, box: Selection) -> Iterator[Selection]:
     """The box, cut into pieces where reading its block several times costs nothing."""
-    if window.base.lazy or is_decoded_anew(window):
+    if sliced.base.lazy or is_decoded_anew(sliced):
         yield box
         return
     c, w, h, d = box.shape
     channels, x, y, z = box.ranges
-    for slab in Slabs.of((c, d, h, w), window.dtype.itemsize, PIECE_BYTES):
+    for slab in Slabs.of((c, d, h, w), sliced.dtype.itemsize, PIECE_BYTES):
         of_channels, of_z, of_y, of_x = parts_of((channels, z, y, x), slab)
         yield Selection((of_channels, of_x, of_y, of_z))
 

@@ -15,7 +15,7 @@ from voxarray.counting.tally import CentredMeasures, Measures
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.passes import TABLES, measuring_bytes, part_of_mask, require_mask
 from voxarray.statistics.summary import Statistics
 from voxarray.statistics.value_counts import is_countable
@@ -91,7 +91,7 @@ def statistics_by_label(
 
 def _block_bytes(labels: Source) -> int:
     """Bytes that reading a label map keeps: its decoded blocks; a plain file has none."""
-    base = Window.of(labels).base
+    base = SlicedSource.of(labels).base
     nbytes = math.prod(base.shape) * base.dtype.itemsize
     is_plain = base.bytes_on_disk is not None and base.bytes_on_disk >= nbytes
     return 0 if is_plain else labels.reading_bytes

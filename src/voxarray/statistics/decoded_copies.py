@@ -23,8 +23,8 @@ from voxarray.source.base import Source
 from voxarray.source.graph_sources import sources_of, with_sources
 from voxarray.source.pieces import is_sequential
 from voxarray.source.slabs import SLAB_BYTES, Slabs
+from voxarray.source.sliced import SlicedSource
 from voxarray.source.view import HeaderOnlySource
-from voxarray.source.window import Window
 from voxarray.storage.local_copies import Copies
 
 IN_MEMORY_BYTES = 64 << 20
@@ -134,7 +134,7 @@ def _is_computed(source: Source) -> bool:
 
     The workers of a cluster may be on machines where the copies are not.
     """
-    base = Window.of(source).base
+    base = SlicedSource.of(source).base
     return is_computed(source) or (isinstance(base, DaskSource) and not has_cluster())
 
 
@@ -176,6 +176,6 @@ def _is_worth_it(leaf: Source) -> bool:
 def _opened(path: str, original: Source) -> Source:
     from voxarray.formats.registry import open_source
 
-    copy = Window.of(open_source(path))
+    copy = SlicedSource.of(open_source(path))
     # What the format rounds, or has no place for, is the original's.
     return replace(copy, affine=original.affine, history=original.history)

@@ -9,7 +9,7 @@ from voxarray.core.progress import Progress
 from voxarray.counting.tally import CentredMeasures, Measures
 from voxarray.ops.pointwise import Pointwise
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics import passes
 from voxarray.statistics.cache import cached
 from voxarray.statistics.summary import Statistics
@@ -50,15 +50,15 @@ def statistics_of(
 
 
 def _compute(source: Source, mask: Source | None, report: Progress | None) -> Statistics:
-    window = Window.of(source)
-    if isinstance(window.base, Pointwise) and window.base.ascends:
-        before = window.base.base
-        # Under the affine of the window, which may be another than selecting gives: as after Flip.
-        chosen = Window.of(before).take(window.selection).with_affine(window.affine)
+    sliced = SlicedSource.of(source)
+    if isinstance(sliced.base, Pointwise) and sliced.base.ascends:
+        before = sliced.base.base
+        # Under the affine of the slice, which may be another than selecting gives: as after Flip.
+        chosen = SlicedSource.of(before).take(sliced.selection).with_affine(sliced.affine)
         base_statistics = statistics_of(chosen, mask, report)
         if base_statistics.count and not base_statistics.not_finite and base_statistics.is_fine:
-            line = window.base.line(base_statistics.minimum, base_statistics.maximum)
-            result = base_statistics.through(window.base.function, before.dtype, line)
+            line = sliced.base.line(base_statistics.minimum, base_statistics.maximum)
+            result = base_statistics.through(sliced.base.function, before.dtype, line)
             if np.isfinite([result.minimum, result.maximum]).all() and result.is_fine:
                 return result
     if is_countable(source):

@@ -27,7 +27,7 @@ from voxarray.counting.tally import MEASURED
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.source.pieces import is_sequential, pieces, pieces_peak, require_room
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.decoded_copies import staged, when_staged
 
 _FEW = 1 << 17
@@ -124,9 +124,9 @@ def _count(
     report: Progress | None,
     number: int,
 ) -> AnyCounter:
-    window = Window.of(source)
-    if mask is None and isinstance(window.base, ArchiveSource) and source.dtype.itemsize <= 2:
-        return _count_chunks(window.base, window.selection, make, report)
+    sliced = SlicedSource.of(source)
+    if mask is None and isinstance(sliced.base, ArchiveSource) and source.dtype.itemsize <= 2:
+        return _count_chunks(sliced.base, sliced.selection, make, report)
     counters = [make() for _ in range(number)]
     for voxels in _chosen(source, mask, report):
         if voxels.size <= _FEW or len(counters) == 1:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Source
 from voxarray.source.pieces import PIECE_BYTES, is_decoded_anew, pieces_into
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.tensors.convert import reading_dtype, torch_dtype
 from voxarray.tensors.pinned_buffers import PinnedBuffer, page_locked_bytes
 
@@ -25,7 +25,7 @@ Device = torch.device | str | int | None
 
 def can_upload(source: Source, device: Device) -> bool:
     """Whether voxels can go to a device piece by piece: not those of a graph, or in RAM already."""
-    in_pieces = not source.lazy and not Window.of(source).base.in_memory
+    in_pieces = not source.lazy and not SlicedSource.of(source).base.in_memory
     return in_pieces and device is not None and torch.device(device).type == "cuda"
 
 

@@ -16,7 +16,7 @@ from voxarray.ops.kernels import kernel
 from voxarray.ops.resampling import Resampled
 from voxarray.ops.samples import for_scipy
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.resample import label_kernel
 from voxarray.transforms.transform import SpatialTransform
@@ -103,7 +103,7 @@ class Affine(SpatialTransform):
             subject.check_consistent_spatial_shape()
         return super().apply_transform(subject)
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         motion = np.linalg.inv(self.matrix(image))
         if image.type != INTENSITY:
             require_fill(self.default_pad_label, source.dtype, cut=True)
@@ -137,7 +137,7 @@ class Affine(SpatialTransform):
         matrix[:3, 3] = scales * np.array(self.translation) + centre - matrix[:3, :3] @ centre
         return matrix
 
-    def _pad_values(self, source: Window) -> tuple[float, ...]:
+    def _pad_values(self, source: SlicedSource) -> tuple[float, ...]:
         value = self.default_pad_value
         if source.dtype.kind == "c":
             return (0.0,)  # refused where they are interpolated: complex numbers have no order
@@ -151,7 +151,7 @@ class Affine(SpatialTransform):
         return tuple(_border_mean(c, value == "otsu") for c in channels)
 
 
-def _border_mean(channel: Window, only_below_otsu: bool) -> float:
+def _border_mean(channel: SlicedSource, only_below_otsu: bool) -> float:
     """Mean of the six outer planes; voxels of edges count once for each plane they lie in."""
     planes = []
     for axis in (1, 2, 3):

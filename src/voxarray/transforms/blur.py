@@ -11,7 +11,7 @@ from voxarray.core.history import Entry, entry
 from voxarray.image import Image
 from voxarray.ops.gaussian import Blurred
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.masking import name_of
 from voxarray.transforms.transform import IntensityTransform
@@ -46,7 +46,7 @@ class Blur(IntensityTransform):
             else _three(std)
         )
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         std = self._std_of(image, subject)
         x, y, z = (s / step for s, step in zip(std, source.grid.spacing, strict=True))
         return source if not any(std) else Blurred.by(source, (x, y, z))

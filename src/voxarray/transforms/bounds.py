@@ -13,7 +13,7 @@ from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.ops.padding import checked_mode
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.padded import padded
 from voxarray.subject import Subject, agreement
 from voxarray.transforms.transform import SpatialTransform
@@ -61,7 +61,7 @@ class Crop(SpatialTransform):
             )
         return super().apply_transform(subject)
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Window:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> SlicedSource:
         before, after = _ends(self.bounds_parameters)
         sizes = source.shape[1:]
         if any(b + a >= n for b, n, a in zip(before, sizes, after, strict=True)):
@@ -102,7 +102,7 @@ class Pad(SpatialTransform):
         self.bounds_parameters = six_bounds(padding)
         self.padding_mode = checked_mode(padding_mode)
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         before, after = _ends(self.bounds_parameters)
         if not any(self.bounds_parameters):
             return source

@@ -11,7 +11,7 @@ from voxarray.core.errors import UnsupportedError
 from voxarray.image import Image
 from voxarray.ops.intensity import Cast, Clamped, require_order
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.transform import IntensityTransform
 
@@ -55,7 +55,7 @@ class Clamp(IntensityTransform):
             raise ValueError(f"the minimum {out_min} is above the maximum {out_max}")
         self.out_min, self.out_max = out_min, out_max
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         dtype = source.dtype
         require_order(dtype)
         if dtype.kind not in "biu":
@@ -106,7 +106,7 @@ class To(IntensityTransform):
         self._dtype = _dtype_of(target)
         self.target, self.to_kwargs = self._dtype.name, None
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         if source.dtype.kind == "c" and self._dtype.kind != "c":
             raise UnsupportedError(
                 f"complex voxels do not fit into {self.target}: take their magnitude or real part "

@@ -10,7 +10,7 @@ import numpy as np
 from voxarray.image import Image
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.base import Channels, Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.transform import Transform
 
@@ -62,7 +62,7 @@ class Lambda(Transform):
     def applies_to(self, image: Image) -> bool:
         return self.types_to_apply is None or image.type in self.types_to_apply
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         import dask.array as da
 
         from voxarray.xarray_index.lazy import for_function  # brings xarray and pandas

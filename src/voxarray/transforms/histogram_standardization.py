@@ -15,7 +15,7 @@ from voxarray.core.progress import Progress, ProgressOption, reporting_each, tit
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.ops.intensity import Standardised
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.measure import statistics_of
 from voxarray.subject import Subject
 from voxarray.transforms import landmarks as marks
@@ -56,7 +56,7 @@ class HistogramStandardization(NormalizationTransform):
         super().__init__(masking_method=masking_method, **kwargs)
         self.landmarks = marks.parsed(landmarks)
 
-    def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+    def normalised(self, source: SlicedSource, mask: Source | None, name: str) -> Source:
         landmarks = self._landmarks_of(name)
         statistics = self.statistics(source, mask, name)
         if not statistics.count:

@@ -17,7 +17,7 @@ from voxarray.core.held_values import holds
 from voxarray.counting.cells import COLUMNS
 from voxarray.ops.labels import Remapped
 from voxarray.ops.masks import AnyOf
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.value_counts import count_nonzero, count_values, is_countable
 
 _VALUE = COLUMNS.index("value")
@@ -82,7 +82,7 @@ class NamedRemapped(Remapped):
         """Whether any of some labels is in the voxels of the base."""
         if self.complete:
             return not set(labels).isdisjoint(old for old, _ in self.moved)
-        source = Window.of(self.base)
+        source = SlicedSource.of(self.base)
         stored = source.base.label_counts if isinstance(source.base, ArchiveSource) else None
         if stored is not None:  # of all of the archive, of which this may be a part
             labels = set(labels).intersection(np.unique(stored.table[:, _VALUE]).tolist())

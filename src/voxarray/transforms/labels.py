@@ -16,7 +16,7 @@ from voxarray.ops.contour import Contour as ContourOperation
 from voxarray.ops.labels import OneHot as OneHotOperation
 from voxarray.ops.masks import Chosen
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.value_counts import count_values
 from voxarray.subject import Subject
 from voxarray.transforms.label_names import NamedRemapped
@@ -65,7 +65,7 @@ class RemapLabels(LabelTransform):
         self.remapping = _labels_by_label(remapping)
         self.masking_method = masking_method
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         return remapped(source, self.remapping, mask_of(self.masking_method, source, subject))
 
 
@@ -106,7 +106,7 @@ class RemoveLabels(LabelTransform):
         self.masking_method = masking_method
         self._remapping = _labels_by_label(dict.fromkeys(self.labels, background_label))
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         mask = mask_of(self.masking_method, source, subject)
         return remapped(source, self._remapping, mask, removing=True)
 
@@ -136,7 +136,7 @@ class SequentialLabels(LabelTransform):
         super().__init__(**kwargs)
         self.masking_method = masking_method
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         labels = count_values(source).values.tolist()
         remapping = {old: new for new, old in enumerate(labels)}
         mask = mask_of(self.masking_method, source, subject)
@@ -180,7 +180,7 @@ class OneHot(LabelTransform):
             )
         self.num_classes = num_classes
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         _require_one_channel(source)
         if self.num_classes > 0:
             return OneHotOperation(source, int(self.num_classes))
@@ -213,7 +213,7 @@ class KeepLargestComponent(LabelTransform):
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
     """
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         _require_one_channel(source)
         return LargestComponent(source, largest_component(source))
 
@@ -236,13 +236,13 @@ class Contour(LabelTransform):
         StateError: When applied to several channels (``SEVERAL_CHANNELS``); also a RuntimeError.
     """
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         _require_one_channel(source)
         return ContourOperation(source)
 
 
 def remapped(
-    source: Window,
+    source: SlicedSource,
     remapping: Mapping[Any, Any],
     mask: Source | None,
     *,

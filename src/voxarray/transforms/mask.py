@@ -9,7 +9,7 @@ from voxarray.image import Image
 from voxarray.ops.fill_value import require_fill
 from voxarray.ops.masks import Chosen
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.masking import MaskingMethod, mask_of
 from voxarray.transforms.transform import IntensityTransform
@@ -54,7 +54,7 @@ class Mask(IntensityTransform):
             raise ValueError("a mask is needed: the name of a label map, a side, or a function")
         self.masking_method, self.outside_value, self.labels = masking_method, outside_value, labels
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         mask = mask_of(self.masking_method, source, subject, self.labels)
         require_fill(self.outside_value, source.dtype)
         return source if mask is None else Chosen(source, mask, self.outside_value)

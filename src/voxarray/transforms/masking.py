@@ -13,7 +13,7 @@ from voxarray.image import Image, LabelMap
 from voxarray.ops.masks import AnyOf, Box
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.passes import require_mask
 from voxarray.subject import Subject
 from voxarray.transforms.bounds import six_bounds
@@ -27,7 +27,7 @@ _PAIRS = ("LR", "PA", "IS")
 
 def mask_of(
     method: MaskingMethod,
-    source: Window,
+    source: SlicedSource,
     subject: Subject,
     labels: Sequence[int] | None = None,
 ) -> Source | None:
@@ -54,7 +54,7 @@ def mask_of(
 
 
 def _mask_of(
-    method: MaskingMethod, source: Window, subject: Subject, labels: Sequence[int] | None
+    method: MaskingMethod, source: SlicedSource, subject: Subject, labels: Sequence[int] | None
 ) -> Source:
     if callable(method):
         return _by_function(method, source)
@@ -102,7 +102,7 @@ def _label(number: float) -> float:
     return int(number) if float(number).is_integer() else float(number)
 
 
-def _by_function(function: Callable[[Any], Any], source: Window) -> Source:
+def _by_function(function: Callable[[Any], Any], source: SlicedSource) -> Source:
     import dask.array as da
 
     from voxarray.xarray_index.lazy import for_function
@@ -130,7 +130,7 @@ def _by_function(function: Callable[[Any], Any], source: Window) -> Source:
     return kind(mask, source.affine)
 
 
-def _side(side: str, source: Window) -> Source:
+def _side(side: str, source: SlicedSource) -> Source:
     """The half of the volume on a side of the patient; of an odd number, R, A and S have more."""
     pair = next(pair for pair in _PAIRS if side[0] in pair)
     axis = next(n for n, code in enumerate(source.grid.orientation) if code in pair)
@@ -145,7 +145,7 @@ def _side(side: str, source: Window) -> Source:
     return Box(_shape3(sizes), source.affine, (bounds[0], bounds[1], bounds[2]))
 
 
-def _within(margins: tuple[int, ...], source: Window) -> Source:
+def _within(margins: tuple[int, ...], source: SlicedSource) -> Source:
     sizes = source.shape[1:]
     x, y, z = ((margins[2 * axis], size - margins[2 * axis + 1]) for axis, size in enumerate(sizes))
     return Box(_shape3(sizes), source.affine, (x, y, z))

@@ -7,7 +7,7 @@ from typing import Any
 from voxarray.core.errors import StateError
 from voxarray.image import Image
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.measure import statistics_of
 from voxarray.statistics.summary import Statistics
 from voxarray.subject import Subject
@@ -54,11 +54,11 @@ class NormalizationTransform(IntensityTransform):
         """
         return voxels > voxels.mean()
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         mask = mask_of(self.masking_method, source, subject)
         return self.normalised(source, mask, name_of(image, subject))
 
-    def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+    def normalised(self, source: SlicedSource, mask: Source | None, name: str) -> Source:
         """The voxels after the transform.
 
         Args:

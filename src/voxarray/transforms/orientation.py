@@ -8,7 +8,7 @@ from voxarray.core.errors import GridError
 from voxarray.geometry.grid import Grid
 from voxarray.image import Image
 from voxarray.ops.permuted import flip, reoriented
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.transform import SpatialTransform
 
@@ -42,7 +42,7 @@ class ToOrientation(SpatialTransform):
         Grid.identity((1, 1, 1)).reorientation(orientation)  # refuses what is none
         self.orientation = orientation.upper()
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Window:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> SlicedSource:
         return reoriented(source, self.orientation)
 
 
@@ -75,7 +75,7 @@ class Transpose(SpatialTransform):
         (1, 48, 56, 64)
     """
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Window:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> SlicedSource:
         return reoriented(source, "".join(reversed(source.grid.orientation)))
 
 
@@ -122,7 +122,7 @@ class Flip(SpatialTransform):
         if len(set(self.axes)) < len(self.axes):
             raise ValueError(f"each axis is flipped once, and axes={axes!r} names one twice")
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Window:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> SlicedSource:
         axes = {
             image.axis_name_to_index(axis) + 3 if isinstance(axis, str) else int(axis)
             for axis in self.axes

@@ -19,7 +19,7 @@ from voxarray.ops.gaussian import Blurred
 from voxarray.ops.kernels import kernel
 from voxarray.ops.resampling import Resampled
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.transform import SpatialTransform
 
@@ -95,7 +95,7 @@ class Resample(SpatialTransform):
     def applies_to(self, image: Image) -> bool:
         return isinstance(image, ScalarImage) or not self.scalars_only
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         # Onto its own grid nothing is interpolated: the voxels keep their type and their bits.
         if self._reference(subject) is image:
             return source
@@ -119,7 +119,7 @@ class Resample(SpatialTransform):
             before = (entry("set_affine", {"affine": moved.affine}),)
         return (*before, entry(self.name, arguments, self.version))
 
-    def _moved(self, source: Window, image: Image) -> Window:
+    def _moved(self, source: SlicedSource, image: Image) -> SlicedSource:
         name = self.pre_affine_name
         if name is None or name not in image:
             return source
@@ -219,7 +219,7 @@ class Resize(SpatialTransform):
         self.image_interpolation = kernel(image_interpolation).name
         self.label_interpolation = label_kernel(label_interpolation)
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         is_scalar = isinstance(image, ScalarImage)
         sizes = [
             n if length == -1 else length
@@ -267,7 +267,7 @@ def _centred(grid: Grid, sizes: Sequence[int], spacing: Sequence[float]) -> Grid
     return Grid((sizes[0], sizes[1], sizes[2]), affine)
 
 
-def _antialiased(source: Window, grid: Grid) -> Source:
+def _antialiased(source: SlicedSource, grid: Grid) -> Source:
     """The source without what a coarser spacing cannot show."""
     factors = np.array(grid.spacing) / np.array(source.grid.spacing)
     # Widths at half height add up in squares: those of the old and the new voxels differ by this

@@ -9,7 +9,7 @@ import numpy as np
 from voxarray.core.caller_warnings import warn_caller
 from voxarray.ops.intensity import SINGLE, Rescaled, require_order, working_for
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.transforms.masking import MaskingMethod
 from voxarray.transforms.normalization import NormalizationTransform
 
@@ -64,7 +64,7 @@ class RescaleIntensity(NormalizationTransform):
         self.percentiles = range_argument(percentiles, "percentiles", 0, 100)
         self.in_min_max = None if in_min_max is None else range_argument(in_min_max, "in_min_max")
 
-    def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+    def normalised(self, source: SlicedSource, mask: Source | None, name: str) -> Source:
         require_order(source.dtype)
         if self.in_min_max is not None and mask is None and self.percentiles == (0, 100):
             return self._rescaled(source, None, self.in_min_max, name)  # nothing need be known
@@ -76,7 +76,7 @@ class RescaleIntensity(NormalizationTransform):
 
     def _rescaled(
         self,
-        source: Window,
+        source: SlicedSource,
         cut: tuple[float, float] | None,
         before: tuple[float, float],
         name: str,
@@ -113,7 +113,7 @@ def range_argument(
     return low, high
 
 
-def _left_alone(source: Window, name: str, reason: str) -> Window:
+def _left_alone(source: SlicedSource, name: str, reason: str) -> SlicedSource:
     message = f'Rescaling image "{name}" not possible because {reason}'
     warn_caller(f"{message}: the image is left unchanged", RuntimeWarning)
     return source

@@ -25,7 +25,7 @@ from voxarray.core.names_elsewhere import listed
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.image._memory import private_copy
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.argument_names import argument_names
 from voxarray.transforms.kinds import ONLY, parsed
@@ -215,9 +215,9 @@ class Transform:
         if isinstance(mask, str) and isinstance(subject.get(mask), Image):
             entries = with_mask(entries, source.history, subject[mask].history)
         history = (*source.history, *entries)
-        return image._on(replace(Window.of(result), history=history))
+        return image._on(replace(SlicedSource.of(result), history=history))
 
-    def apply(self, source: Window, image: Image, subject: Subject) -> Source:
+    def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         """The voxels after the transform, as a lazy source; ``source`` itself if nothing changes.
 
         Args:

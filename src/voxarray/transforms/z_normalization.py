@@ -8,7 +8,7 @@ from typing import ClassVar
 from voxarray.core.errors import StateError
 from voxarray.ops.intensity import Normalised
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.transforms.normalization import NormalizationTransform
 
 
@@ -36,7 +36,7 @@ class ZNormalization(NormalizationTransform):
 
     args_names: ClassVar[tuple[str, ...]] = ("masking_method",)
 
-    def normalised(self, source: Window, mask: Source | None, name: str) -> Source:
+    def normalised(self, source: SlicedSource, mask: Source | None, name: str) -> Source:
         statistics = self.statistics(source, mask, name)
         where = f'in image "{name}"' + (f" ({source.path})" if source.path else "")
         if statistics.count < 2:

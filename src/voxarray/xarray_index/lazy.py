@@ -20,8 +20,8 @@ from voxarray.source.array import DaskSource
 from voxarray.source.base import Channels, Source, digest
 from voxarray.source.indexing import SourceArray
 from voxarray.source.pieces import is_decoded_anew
+from voxarray.source.sliced import SlicedSource
 from voxarray.source.storable import refuse_beyond_disks
-from voxarray.source.window import Window
 from voxarray.xarray_index import accessor  # noqa: F401  # arrays made here have .vox
 from voxarray.xarray_index.attach import ARRAY_DIMS, affine_of, attach
 from voxarray.xarray_index.graph import compose, holds_graph
@@ -64,7 +64,7 @@ def to_dask(source: Source, chunks: Any = None, *, private: bool = False) -> da.
 
 def _graph(source: Source, blocks: Any = None) -> da.Array:
     """The graph of something that is computed from dask arrays: tasks compute nothing nested."""
-    if isinstance(source, Window):
+    if isinstance(source, SlicedSource):
         array = _graph(source.base)[source.selection.slices()]
     elif isinstance(source, Permuted):
         array = _graph(source.base).transpose(0, *(axis + 1 for axis in source.axes))
@@ -98,7 +98,7 @@ def blocks_of(source: Source) -> Shape4:
     """
     shape, chunks = source.shape, source.chunks
     number = math.prod(-(-n // chunk) for n, chunk in zip(shape, chunks, strict=True))
-    if number >= _ENOUGH_BLOCKS or not isinstance(Window.of(source).base, ArchiveSource):
+    if number >= _ENOUGH_BLOCKS or not isinstance(SlicedSource.of(source).base, ArchiveSource):
         return chunks
     return _smaller(source)
 

@@ -24,7 +24,7 @@ from voxarray.formats.nifti.write import write_nifti
 from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.base import Channels
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.testing.counting import count_reads
 from voxarray.testing.strategies import affines, shapes
 
@@ -124,7 +124,7 @@ def test_scalings_are_kept_where_the_header_can_hold_them(tmp_path, slope, is_ra
 
 def test_windows(tmp_path):
     write_nifti(ArraySource(volume(), np.diag([2.0, 3, 4, 1])), tmp_path / "a.nii.gz")
-    window = Window.of(open_nifti(tmp_path / "a.nii.gz"))[::-1, 1:, 2]
+    window = SlicedSource.of(open_nifti(tmp_path / "a.nii.gz"))[::-1, 1:, 2]
     write_nifti(window, tmp_path / "b.nii")
     again = open_nifti(tmp_path / "b.nii")
     assert np.array_equal(whole(again), volume()[:, ::-1, 1:, 2:3])
@@ -134,7 +134,7 @@ def test_windows(tmp_path):
 def test_an_image_may_replace_itself(tmp_path):
     path = tmp_path / "a.nii"
     write_nifti(ArraySource(volume(), np.eye(4)), path)
-    write_nifti(Window.of(open_nifti(path))[1:3], path)
+    write_nifti(SlicedSource.of(open_nifti(path))[1:3], path)
     assert np.array_equal(whole(open_nifti(path)), volume()[:, 1:3])
 
 

@@ -19,7 +19,7 @@ from voxarray.cohort.plan.own_classes import attributes, is_own, members, own_cl
 from voxarray.core.history import plain
 from voxarray.image import Image
 from voxarray.source.base import digest
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 _FUNCTIONS = (FunctionType, MethodType, partial)
 _DIGITS = 16
@@ -248,12 +248,12 @@ def _of_array(array: np.ndarray) -> list[Any]:
 
 def _of_image(image: Image) -> str:
     """Digest of an image; files are not read beyond their header."""
-    window = Window.of(image.source)
-    if not window.base.in_memory:
-        return window.token()
-    base: Any = window.base
+    sliced = SlicedSource.of(image.source)
+    if not sliced.base.in_memory:
+        return sliced.token()
+    base: Any = sliced.base
     voxels = base.tensor.detach().cpu().numpy() if hasattr(base, "tensor") else base.array
-    header_digest = digest(window.dtype.name, voxels.shape, window.selection.ranges, window.affine)
+    header_digest = digest(sliced.dtype.name, voxels.shape, sliced.selection.ranges, sliced.affine)
     hasher = hashlib.sha256(header_digest.encode())
     for plane in np.moveaxis(voxels, -1, 0):
         hasher.update(np.ascontiguousarray(plane).data)

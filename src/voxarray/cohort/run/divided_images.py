@@ -24,7 +24,7 @@ from voxarray.core import settings
 from voxarray.formats._voxels.file_array import PlainFile
 from voxarray.formats.nifti.source import NiftiSource
 from voxarray.source.base import Source
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 from voxarray.storage.folder_lock import FolderLock
 from voxarray.storage.hidden_folders import make_hidden_folder
 
@@ -67,7 +67,7 @@ def _parts(item: Item, opener: Opener, options: ArchiveOptions, workers: int) ->
         source = opener.open(item).source
     except Exception:  # the conversion meets the same error, and reports it
         return []
-    if not isinstance(Window.of(source).base, _RANDOM_ACCESS):
+    if not isinstance(SlicedSource.of(source).base, _RANDOM_ACCESS):
         return []
     return divided(planned(source, item.kind, options.of_archive("", False)), workers)
 

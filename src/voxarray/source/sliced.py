@@ -18,11 +18,11 @@ from voxarray.source.volume_values import chosen_metadata
 
 
 @dataclass(frozen=True, eq=False)
-class Window(SourceView):
-    """Part of a source, or all of it under another affine; windows compose into one.
+class SlicedSource(SourceView):
+    """Part of a source, or all of it under another affine; slices of slices compose into one.
 
     Attributes:
-        base: The source that is read; never a window.
+        base: The source that is read; never a sliced one.
         selection: Voxels of ``base``.
         affine: (4, 4) of the selected voxels.
         history: Operations that made what is shown, slices of what has a history included.
@@ -34,32 +34,32 @@ class Window(SourceView):
     history: History = ()
 
     @classmethod
-    def of(cls, source: Source) -> Window:
-        """The window that shows all of a source."""
-        if isinstance(source, Window):
+    def of(cls, source: Source) -> SlicedSource:
+        """All of a source, or the sliced source itself."""
+        if isinstance(source, SlicedSource):
             return source
         return cls(source, Selection.whole(source.shape), source.affine, source.history)
 
-    def __getitem__(self, key: Any) -> Window:
+    def __getitem__(self, key: Any) -> SlicedSource:
         return self.take(Selection.whole(self.shape)[key])
 
-    def take(self, selection: Selection) -> Window:
-        """The window that shows ``selection`` of what this one shows; nothing is read."""
+    def take(self, selection: Selection) -> SlicedSource:
+        """A further slice: ``selection`` of what this one shows; nothing is read."""
         if selection.is_all_of(self.shape):
             return self
         affine = checked_affine(self.affine @ matrix(selection.spatial))
         ranges = [[r.start, r.stop, r.step] for r in selection]
         history = (*self.history, entry("slice", {"ranges": ranges}))
-        return Window(self.base, self.selection.compose(selection), affine, history)
+        return SlicedSource(self.base, self.selection.compose(selection), affine, history)
 
-    def with_affine(self, affine: NDArray[np.float64]) -> Window:
+    def with_affine(self, affine: NDArray[np.float64]) -> SlicedSource:
         """The same voxels, placed elsewhere in the world."""
         if np.array_equal(affine, self.affine):
             return self
         moved = replace(self, affine=checked_affine(affine))
         return moved.recorded(entry("set_affine", {"affine": moved.affine.tolist()}))
 
-    def recorded(self, *entries: Entry) -> Window:
+    def recorded(self, *entries: Entry) -> SlicedSource:
         """The same voxels, with more operations in their history."""
         return replace(self, history=(*self.history, *entries))
 
@@ -120,10 +120,10 @@ class Window(SourceView):
         # Voxels of a slice may have no counterpart in a coarser level.
         return self.base.levels if self.is_whole else 1
 
-    def level(self, number: int) -> Window:
+    def level(self, number: int) -> SlicedSource:
         if not self.is_whole:
             return self if number == 0 else self.of(super().level(number))
-        level = replace(Window.of(self.base.level(number)), history=self.history)
+        level = replace(SlicedSource.of(self.base.level(number)), history=self.history)
         if number:
             level = level.recorded(entry("level", {"number": number}))
         if np.array_equal(self.affine, self.base.affine):
@@ -141,7 +141,7 @@ class Window(SourceView):
     def stream(self) -> Any:
         return self.base.stream() if self.is_whole else super().stream()
 
-    def unscaled(self) -> Window:
+    def unscaled(self) -> SlicedSource:
         return replace(self, base=self.base.unscaled())
 
     def token(self) -> str:
