@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
 import voxarray as vx
+from voxarray.rendering.intensity_window import FULL_RANGE
 
 
 @pytest.mark.parametrize(
@@ -33,3 +36,8 @@ def test_what_matplotlib_takes_is_passed_on():
     options = {"vmin": 0, "alpha": 0.5, "interpolation": "nearest", "label": "scan", "zorder": 2}
     scan.plot(show=False, **options)
     scan.lightbox(slices=2, show=False, clim=(0, 1), gid="a")
+
+
+@pytest.mark.parametrize("method", [vx.Image.view, vx.Image.neuroglancer, vx.Subject.view])
+def test_methods_show_the_default_that_drawing_has(method):
+    assert inspect.signature(method).parameters["percentiles"].default == FULL_RANGE

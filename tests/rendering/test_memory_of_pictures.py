@@ -18,7 +18,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot, PIL.Image, PIL.GifImagePlugin, PIL.PngImagePlugin, numpy as np
 import voxarray as vx
-import voxarray.rendering.volume, voxarray.rendering.histogram, voxarray.rendering.html
+import voxarray.rendering.volume, voxarray.rendering.histogram, voxarray.rendering.image_html
 import voxarray.rendering.gif, voxarray.rendering.video, av
 import voxarray.formats.nifti.read, voxarray.archive.source
 folder = tempfile.mkdtemp()

@@ -280,6 +280,6 @@ class PlotMixin:
     @names_exhaustion
     def _repr_html_(self: Drawable) -> str | None:
         """Header facts and three planes for notebooks; None, hence text, without matplotlib."""
-        from voxarray.rendering.html import to_html
+        from voxarray.rendering.image_html import to_html
 
         return to_html(self)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.label_colours import paint
+from voxarray.rendering.intensity_window import FULL_RANGE, intensity_window, to_grey
 from voxarray.rendering.overlays import painted
-from voxarray.rendering.planes import Plane, to_grey, window
+from voxarray.rendering.planes import Plane
 
 if TYPE_CHECKING:
     from voxarray.source.drawable import Drawable
@@ -31,7 +32,7 @@ class Style:
     """
 
     labels: Colours | None = None
-    percentiles: tuple[float, float] = (0, 100)
+    percentiles: tuple[float, float] = FULL_RANGE
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -88,7 +89,7 @@ def _pixels(planes: Sequence[Plane], style: Style) -> list[tuple[NDArray, dict[s
         return [(colours, options) for colours in _colours(arrays, style.percentiles)]
     real = [np.abs(a[..., 0]) if a.dtype.kind == "c" else a[..., 0] for a in arrays]
     if "norm" not in options:
-        low, high = window(real, style.percentiles)
+        low, high = intensity_window(real, style.percentiles)
         options = {"vmin": low, "vmax": high, **options}
     return [(array, {"cmap": "gray", **options}) for array in real]
 
@@ -97,5 +98,5 @@ def _colours(arrays: Sequence[NDArray], percentiles: tuple[float, float]) -> lis
     """RGB pixels as bytes; other types are stretched from black to white, all planes alike."""
     if arrays[0].dtype == np.uint8:
         return list(arrays)
-    low, high = window(arrays, percentiles)
+    low, high = intensity_window(arrays, percentiles)
     return [to_grey(array, low, high) for array in arrays]

@@ -17,7 +17,7 @@ from voxarray.core.errors import UnsupportedError
 from voxarray.core.label_colours import paint
 from voxarray.core.memory import budget, require
 from voxarray.geometry.selection import Selection
-from voxarray.rendering.planes import to_grey
+from voxarray.rendering.intensity_window import to_grey
 from voxarray.source.base import Source
 from voxarray.source.pieces import cuts
 from voxarray.source.sliced import SlicedSource

@@ -15,6 +15,7 @@ from voxarray.core.keys import LABEL
 from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
 from voxarray.rendering.figure_file import save_figure
 from voxarray.rendering.imshow_options import require_known
+from voxarray.rendering.intensity_window import FULL_RANGE
 from voxarray.rendering.matplotlib_import import pyplot
 from voxarray.rendering.planes import Plane, View, as_channels, planes
 from voxarray.rendering.volume import overlaid
@@ -35,7 +36,7 @@ def lightbox(
     channel: int | None = None,
     labels: Drawable | Mapping[str, Drawable] | None = None,
     opacity: float = 0.5,
-    percentiles: tuple[float, float] = (0, 100),
+    percentiles: tuple[float, float] = FULL_RANGE,
     radiological: bool = True,
     figsize: tuple[float, float] | None = None,
     title: str | None = None,

@@ -18,9 +18,9 @@ from voxarray.archive.source import is_label_map
 from voxarray.core.label_colours import paint
 from voxarray.formats.registry import open_source
 from voxarray.nifti_header.header import NiftiHeader
+from voxarray.rendering.intensity_window import WITHOUT_OUTLIERS, intensity_window
 from voxarray.rendering.overview import require_parts
 from voxarray.rendering.planes import View, orthogonal
-from voxarray.rendering.planes import window as intensity_window
 from voxarray.rendering.widget import LABEL_INTENT
 from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
@@ -37,7 +37,6 @@ LayerData = tuple[Any, dict[str, Any], str]
 """Voxels of each level, keywords of the layer, and its kind, as napari takes them."""
 
 _TO_LPI = np.diag([-1.0, -1.0, -1.0, 1.0])
-_PERCENTILES = (0.5, 99.5)
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]]:
@@ -96,7 +95,7 @@ def _layer(source: Source, name: str) -> LayerData:
     if not _is_labels(source):
         view = View(pixels=256)
         pixels = [plane.pixels for plane in orthogonal(source, view)]
-        low, high = intensity_window(pixels, _PERCENTILES)
+        low, high = intensity_window(pixels, WITHOUT_OUTLIERS)
         meta["contrast_limits"] = (low, high if high > low else low + 1)
         return _data(arrays), meta, "image"
     table = source.label_table

@@ -19,9 +19,9 @@ from voxarray.core.keys import LABEL
 from voxarray.core.label_colours import PALETTE_SIZE, paint
 from voxarray.core.optional import import_optional
 from voxarray.geometry.selection import Selection
+from voxarray.rendering.intensity_window import FULL_RANGE, intensity_window
 from voxarray.rendering.overview import require_parts
 from voxarray.rendering.planes import View, as_channels, orthogonal
-from voxarray.rendering.planes import window as intensity_window
 from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
 
@@ -47,7 +47,7 @@ def open_viewer(
     labels: Mapping[str, Drawable],
     *,
     channel: int | None = None,
-    percentiles: tuple[float, float] = (0, 100),
+    percentiles: tuple[float, float] = FULL_RANGE,
     opacity: float = 0.5,
 ) -> Any:
     """A viewer of an image and label maps over it.

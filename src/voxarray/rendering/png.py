@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from voxarray.core.optional import import_optional
-from voxarray.rendering.planes import Plane, to_grey, window
+from voxarray.rendering.intensity_window import WITHOUT_OUTLIERS, intensity_window, to_grey
+from voxarray.rendering.planes import Plane
 from voxarray.storage.atomic_write import atomic_write
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
-
-WINDOW = (0.5, 99.5)
-"""Percentiles of the drawn voxels that become black and white."""
 
 _GAP = 4
 
@@ -39,7 +37,7 @@ def write_planes(
     Image = import_optional("PIL.Image", "voxarray[plot]")
     scale = height / max(plane.height for plane in planes)
     # The same for all planes:
-    low, high = window([plane.pixels[..., 0] for plane in planes], WINDOW)
+    low, high = intensity_window([plane.pixels[..., 0] for plane in planes], WITHOUT_OUTLIERS)
     pictures = [_picture(plane, low, high, scale) for plane in planes]
     canvas = Image.new("L", (sum(d.width + _GAP for d in pictures) - _GAP, height))
     left = 0

@@ -15,6 +15,7 @@ from voxarray.geometry.selection import Shape3
 from voxarray.rendering.drawing import Style, are_labels, draw, draw_over
 from voxarray.rendering.figure_file import save_figure
 from voxarray.rendering.imshow_options import require_known
+from voxarray.rendering.intensity_window import FULL_RANGE
 from voxarray.rendering.matplotlib_import import pyplot, to_rgb
 from voxarray.rendering.overlays import require_overlap
 from voxarray.rendering.planes import Plane, View, as_channels, flat_axes, planes
@@ -48,7 +49,7 @@ def plot(
     output_path: str | os.PathLike[str] | None = None,
     show: bool = True,
     xlabels: bool = True,
-    percentiles: tuple[float, float] = (0, 100),
+    percentiles: tuple[float, float] = FULL_RANGE,
     figsize: tuple[float, float] | None = None,
     title: str | None = None,
     reorient: bool = True,

@@ -18,9 +18,9 @@ from voxarray.nifti_header.build import stored_dtype
 from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.ops.intensity import Cast
+from voxarray.rendering.intensity_window import FULL_RANGE, intensity_window
 from voxarray.rendering.overview import Overview
 from voxarray.rendering.planes import View, planes
-from voxarray.rendering.planes import window as intensity_window
 from voxarray.source.array import ArraySource
 from voxarray.source.materialise import materialise
 from voxarray.source.sliced import SlicedSource
@@ -67,7 +67,7 @@ class Look:
 
     limit: int | str = "64 MiB"
     height: int = 400
-    percentiles: tuple[float, float] = (0, 100)
+    percentiles: tuple[float, float] = FULL_RANGE
     opacity: float = 0.5
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 from voxarray.core.exhaustion import names_exhaustion
@@ -26,14 +25,14 @@ class PlotMixin:
 
         Args:
             return_fig: Whether to return the figure.
-            **kwargs: As `voxarray.rendering.subject.plot` describes them: ``cmap_dict``,
+            **kwargs: As `voxarray.rendering.subject_plot.plot` describes them: ``cmap_dict``,
                 ``figsize``, ``output_path``, ``show``, ``savefig_kwargs``, ``overlay`` (label maps
                 over the other images), and what `Image.plot` takes.
 
         Raises:
             MissingPackageError: If matplotlib is not installed.
         """
-        from voxarray.rendering.subject import plot
+        from voxarray.rendering.subject_plot import plot
 
         figure = plot(self._images, **kwargs)
         return figure if return_fig else None
@@ -64,7 +63,7 @@ class PlotMixin:
         Raises:
             MissingPackageError, MemoryBudgetError, GridError, UnsupportedError: As `Image.view`.
         """
-        from voxarray.rendering.subject import apart
+        from voxarray.rendering.subject_plot import apart
         from voxarray.rendering.volume import overlaid
         from voxarray.rendering.widget import Look, view_linked
 
@@ -77,19 +76,7 @@ class PlotMixin:
     @names_exhaustion
     def _repr_html_(self) -> str | None:
         """All images as notebooks show them; None, hence text, without matplotlib."""
-        texts = [(name, image._repr_html_()) for name, image in self._images.items()]
-        if any(text is None for _, text in texts):
-            return None
-        rows = "".join(
-            f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(_short(value))}</td></tr>"
-            for key, value in self._facts.items()
-        )
-        table = f"<table>{rows}</table>" if self._facts else ""
-        return table + "".join(f"<h4>{html.escape(name)}</h4>{text}" for name, text in texts)
+        from voxarray.rendering.subject_html import to_html
 
-
-def _short(value: Any) -> str:
-    """A field as text of one line at most; of an array, its kind and shape."""
-    shape = getattr(value, "shape", None)
-    text = repr(value) if shape is None else f"{type(value).__name__} {tuple(shape)}"
-    return text if len(text) <= 120 else f"{text[:117]}..."
+        images = {name: image._repr_html_() for name, image in self._images.items()}
+        return to_html(images, self._facts)

@@ -11,10 +11,10 @@ from voxarray.core.keys import LABEL
 from voxarray.core.label_colours import paint
 from voxarray.core.optional import import_optional
 from voxarray.image import Image
-from voxarray.rendering.planes import View, planes, to_grey, window
+from voxarray.rendering.intensity_window import WITHOUT_OUTLIERS, intensity_window, to_grey
+from voxarray.rendering.planes import View, planes
 
 PIXELS = 64
-_PERCENTILES = (0.5, 99.5)
 _AXIAL = (2,)
 
 
@@ -30,7 +30,7 @@ def thumbnail(image: Image) -> str:
     if image.type == LABEL:
         pixels = paint(voxels, image.label_colours or {})
     else:
-        pixels = to_grey(voxels, *window([voxels], _PERCENTILES))
+        pixels = to_grey(voxels, *intensity_window([voxels], WITHOUT_OUTLIERS))
     scale = PIXELS / max(plane.width, plane.height)
     size = max(1, round(plane.width * scale)), max(1, round(plane.height * scale))
     picture = import_optional("PIL.Image", "voxarray[plot]").fromarray(np.ascontiguousarray(pixels))

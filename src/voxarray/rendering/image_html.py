@@ -14,6 +14,7 @@ from voxarray.core.keys import DATA, LABEL
 from voxarray.core.lengths import millimetres
 from voxarray.core.memory import cache_limit, format_bytes
 from voxarray.rendering.drawing import Style, are_labels, draw
+from voxarray.rendering.intensity_window import WITHOUT_OUTLIERS
 from voxarray.rendering.matplotlib_import import figure
 from voxarray.rendering.planes import View, as_channels, flat_axes, planes
 from voxarray.source.pieces import is_sequential
@@ -27,7 +28,6 @@ PIXELS = 256
 _WIDTH, _HEIGHT = 7.2, 3.0  # inches at most, at 100 pixels each, without letters
 _SHADES = 128  # of grey in the file: the eye tells fewer, and notebooks stay small
 _LETTERS = "#808080"  # to be read on white and on black: the notebook's theme shines through
-_PERCENTILES = (0.5, 99.5)
 
 
 def to_html(image: Drawable) -> str | None:
@@ -111,7 +111,7 @@ def _smaller(png: io.BytesIO) -> bytes:
 def _style(image: Drawable, panels: list[Plane]) -> Style:
     if image.type == LABEL and are_labels(panels):
         return Style(image.label_colours)
-    return Style(percentiles=_PERCENTILES)
+    return Style(percentiles=WITHOUT_OUTLIERS)
 
 
 def _chunks(image: Drawable, nbytes: int) -> str:
