@@ -24,7 +24,7 @@ from voxarray.core.errors import (
     VoxarrayWarning,
 )
 from voxarray.core.scaling import Scaling
-from voxarray.formats.nifti.warnings import _are_near, remarks
+from voxarray.formats.nifti.header_warnings import _are_near, remarks
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
 from voxarray.nifti_header.adapt import _little_endian

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from voxarray.patches.foreseen import WINDOW, Order
+from voxarray.patches.foreseen import PATCHES_AHEAD, Order
 
 
 def foreseen(*asked, total=100):
@@ -31,9 +31,9 @@ def test_batches_of_a_worker_among_others():
     assert foreseen([2, 3], [6, 7], total=12) == [[], [10, 11]]
 
 
-def test_no_more_than_a_window():
-    assert foreseen([0], [1])[1] == list(range(2, 2 + WINDOW))
-    assert len(foreseen([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])[1]) == WINDOW
+def test_no_more_than_are_looked_ahead():
+    assert foreseen([0], [1])[1] == list(range(2, 2 + PATCHES_AHEAD))
+    assert len(foreseen([0, 1, 2, 3, 4], [5, 6, 7, 8, 9])[1]) == PATCHES_AHEAD
 
 
 def test_what_ends_the_order_is_noticed():

@@ -14,7 +14,7 @@ from voxarray.storage.chunk_cache import chunk_cache
 
 _LOG = logging.getLogger(__name__)
 
-WINDOW = 16
+PATCHES_AHEAD = 16
 """Patches that are looked ahead."""
 
 _SHARE = 8
@@ -51,20 +51,20 @@ class Order:
         return self._is_known
 
     def upcoming(self, total: int) -> list[int]:
-        """The indices that come next, at most `WINDOW`.
+        """The indices that come next, at most `PATCHES_AHEAD`.
 
         Args:
             total: Patches that there are.
         """
         found: list[int] = []
         last = self._last
-        while self._is_known and len(found) < WINDOW:
+        while self._is_known and len(found) < PATCHES_AHEAD:
             last = [index + self._step for index in last]
             inside = [index for index in last if 0 <= index < total]
             found += inside
             if len(inside) < len(last):
                 break
-        return found[:WINDOW]
+        return found[:PATCHES_AHEAD]
 
 
 def _is_run(indices: Sequence[int]) -> bool:

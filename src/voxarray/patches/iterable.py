@@ -11,10 +11,10 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from voxarray.patches.batches import Patch
-from voxarray.patches.foreseen import WINDOW, Place
+from voxarray.patches.epoch_order import Part, by_shard, by_subject, indices_of
+from voxarray.patches.foreseen import PATCHES_AHEAD, Place
 from voxarray.patches.loading import PatchLoader
 from voxarray.patches.randomness import ORDER, generator
-from voxarray.patches.read_order import Part, by_shard, by_subject, indices_of
 from voxarray.patches.samplers import PatchSampler
 
 
@@ -80,7 +80,7 @@ class IterablePatchDataset(IterableDataset):
             numbers = by_shard([start for _, start in positions], shard)
             order = [(int(run[n]), positions[n]) for n in numbers]
             for done, (index, place) in enumerate(order, 1):
-                upcoming = partial(_some, order, done, done + WINDOW)
+                upcoming = partial(_some, order, done, done + PATCHES_AHEAD)
                 yield loader.read([index], [place], upcoming)[0]
 
     def _repr_html_(self) -> str:

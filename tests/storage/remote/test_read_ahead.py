@@ -134,7 +134,7 @@ def test_the_next_patches_are_fetched_while_two_are_read(bucket, kept, puts):
     settled()
     with dask.config.set({"voxarray.remote-cache": 0}):
         window = dataset(bucket)
-        ready = chunks_of([window[index] for index in range(2 + foreseen.WINDOW)])
+        ready = chunks_of([window[index] for index in range(2 + foreseen.PATCHES_AHEAD)])
     assert set(puts.values()) == {1}
     assert len(puts) == len(files(kept)) == len(ready)
 

@@ -6,7 +6,7 @@
     read_pair        opening .hdr and .img: NIfTI pairs, Analyze
     source           the image; voxels of a .nii by offset
     gzip_source      voxels of a .nii.gz, whole or by slabs
-    warnings         what is odd in a header, such as sform and qform that disagree
+    header_warnings  what is odd in a header, such as sform and qform that disagree
     write            saving as a single file
     write_pair       saving as .hdr and .img
 

@@ -8,8 +8,8 @@ from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import UnsupportedError, VoxarrayWarning
 from voxarray.formats._voxels import compression
 from voxarray.formats.nifti.gzip_source import NiftiGzSource
+from voxarray.formats.nifti.header_warnings import remarks
 from voxarray.formats.nifti.source import NiftiFile, NiftiSource
-from voxarray.formats.nifti.warnings import remarks
 from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader
 from voxarray.storage.file_identity import FileIdentity
 

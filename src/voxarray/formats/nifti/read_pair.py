@@ -22,7 +22,7 @@ from voxarray.formats._voxels.file_array import (
 from voxarray.formats._voxels.header_text import checked_sizes
 from voxarray.formats._voxels.nibabel_errors import nibabel_errors
 from voxarray.formats.companions import companion_file
-from voxarray.formats.nifti.warnings import remarks
+from voxarray.formats.nifti.header_warnings import remarks
 from voxarray.formats.suffixes import HEADER, VOXELS, pair_suffixes, suffix_of
 from voxarray.geometry.units import length_in_mm
 from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader

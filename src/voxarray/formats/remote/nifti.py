@@ -17,9 +17,9 @@ from voxarray.core.errors import TruncatedError, UnsupportedError, VoxarrayWarni
 from voxarray.formats._voxels import gzip_stream
 from voxarray.formats._voxels.compression import decoder_of
 from voxarray.formats.nifti.gzip_source import NiftiGzSource
+from voxarray.formats.nifti.header_warnings import remarks
 from voxarray.formats.nifti.read import open_nifti
 from voxarray.formats.nifti.source import Box, NiftiFile, NiftiSource
-from voxarray.formats.nifti.warnings import remarks
 from voxarray.formats.remote.downloaded import DownloadedSource
 from voxarray.geometry.selection import Selection
 from voxarray.nifti_header.header import LARGEST_HEADER, NiftiHeader
