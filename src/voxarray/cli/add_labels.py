@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.console import console, output_options
 from voxarray.cli.options import checked_size
 from voxarray.layers import Archive
 
@@ -34,7 +34,7 @@ from voxarray.layers import Archive
     callback=checked_size,
     help='Memory budget, such as "512 MiB" [default: half of the memory available to this process]',
 )
-@how_it_speaks(as_json=True)
+@output_options(as_json=True)
 def command(
     archive: str,
     name: str,

@@ -6,8 +6,8 @@ import click
 
 from voxarray.archive.cleaning import clean
 from voxarray.archive.leftovers import Leftover
-from voxarray.cli.console import console, how_it_speaks
-from voxarray.cli.outcome import SOME_FAILED
+from voxarray.cli.console import console, output_options
+from voxarray.core.exit_codes import SOME_FAILED
 from voxarray.core.memory import format_bytes
 from voxarray.storage.folder_lock import Ownership
 
@@ -20,7 +20,7 @@ from voxarray.storage.folder_lock import Ownership
     help="Also remove files without a lock, which may still be in use",
 )
 @click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing")
-@how_it_speaks(as_json=False)
+@output_options(as_json=False)
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
     """Remove files that interrupted conversions left in PATH.
 

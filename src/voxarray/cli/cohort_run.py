@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from voxarray.cli.console import console
-from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED, STOPPED
 from voxarray.cohort.catalogue.report import left_over
 from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import CohortLayout
@@ -17,6 +16,7 @@ from voxarray.cohort.run.build import ASKED_TO_END
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
+from voxarray.core.exit_codes import NOTHING_DONE, SOME_FAILED, STOPPED
 from voxarray.core.memory import format_bytes
 from voxarray.core.progress import Progress
 

@@ -12,11 +12,9 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
+from voxarray.core.exit_codes import CLOSED_PIPE
 from voxarray.core.printable import printable
 from voxarray.core.progress import ProgressOption
-
-CLOSED_PIPE = 141
-"""What a shell says of a process that ended because nobody read on: 128 and SIGPIPE."""
 
 _FORMAT = "%(levelname)s %(name)s: %(message)s"
 
@@ -70,7 +68,7 @@ def console() -> Console:
     return stored if isinstance(stored, Console) else Console()
 
 
-def how_it_speaks(*, as_json: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def output_options(*, as_json: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Options for what a command says: --quiet, --verbose and, where there is a result, --json."""
 
     def decorated(command: Callable[..., Any]) -> Callable[..., Any]:

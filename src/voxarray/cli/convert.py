@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from voxarray.cli import options as choices
-from voxarray.cli.console import how_it_speaks
-from voxarray.cli.convert_flags import OF_ARCHIVES, OF_COHORTS
+from voxarray.cli import options as common
+from voxarray.cli.console import output_options
+from voxarray.cli.convert_ignored_options import OF_ARCHIVES, OF_COHORTS
 from voxarray.cli.destinations import Destination, Kind, refuse_meaningless
 from voxarray.cli.outcome import Outcome, told_when_stopped, without_secrets
 from voxarray.cli.sources import sources_before_destination
@@ -32,10 +32,10 @@ from voxarray.storage.remote.address import is_url
     help="If SOURCES is a cohort: write its images and label maps as files of this format, "
     "such as .nii.gz, to DESTINATION/SUBJECT/NAME.nii.gz",
 )
-@choices.how_archives_are_made
-@choices.what_belongs_together
-@choices.who_does_it
-@how_it_speaks(as_json=True)
+@common.archive_options
+@common.input_options
+@common.execution_options
+@output_options(as_json=True)
 def command(
     sources: tuple[str, ...], destination: str, memory: str | None, **arguments: Any
 ) -> None:
@@ -58,7 +58,7 @@ def command(
         is_file = target.kind is Kind.FILE
         unused = {**OF_COHORTS, **OF_ARCHIVES} if is_file else OF_COHORTS
         refuse_meaningless(target.kind, destination, unused)
-    with choices.budget(memory), told_when_stopped(destination), stoppable():
+    with common.budget(memory), told_when_stopped(destination), stoppable():
         if target.kind is Kind.COHORT:
             # Loaded here: starting took a third longer when one image loaded what cohorts need.
             from voxarray.cli.convert_many import convert_many
@@ -101,7 +101,7 @@ def _single(sources: Sequence[str], target: Destination) -> str:
     Raises:
         click.UsageError: There are several, or none.
     """
-    paths = [path for source in choices.expanded(sources) for path in _images(source)]
+    paths = [path for source in common.expanded(sources) for path in _images(source)]
     if len(paths) != 1:
         raise click.UsageError(
             f"{target.path} names one {target.kind.value}, and {', '.join(sources[:3])} "

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 
 import click
 
-from voxarray.cli import options as choices
+from voxarray.cli import options as common
 from voxarray.cli.cohort_run import run_and_report
-from voxarray.cli.convert_flags import NOT_OF_FILES, OF_ARCHIVES, OF_SOURCES
+from voxarray.cli.convert_ignored_options import NOT_OF_FILES, OF_ARCHIVES, OF_SOURCES
 from voxarray.cli.destinations import flags_given
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
@@ -36,9 +36,9 @@ def convert_many(sources: tuple[str, ...], destination: str, arguments: dict[str
         click.UsageError: An option would have no effect.
     """
     folder, suffix = CohortLayout.of(destination), arguments.pop("suffix")
-    options, choice = choices.cohort_options(arguments), choices.choice(arguments)
-    run = choices.execution(arguments)
-    expanded = choices.expanded(sources)
+    options, choice = common.pop_archive_options(arguments), common.pop_input_selection(arguments)
+    run = common.pop_execution_options(arguments)
+    expanded = common.expanded(sources)
     cohort = cohort_named(expanded)
     if cohort is not None:
         _cohort(Cohort(cohort), folder, options, run, suffix)

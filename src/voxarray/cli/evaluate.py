@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.console import console, output_options
 from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.options import checked_size
 from voxarray.cli.outcome import Outcome
@@ -76,7 +76,7 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
     help='Memory budget, such as "512 MiB" [default: half of the memory available to this process]',
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV")
-@how_it_speaks(as_json=True)
+@output_options(as_json=True)
 def command(
     prediction: str,
     reference: str,

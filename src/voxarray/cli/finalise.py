@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.console import console, output_options
 from voxarray.cli.destinations import Destination
-from voxarray.cli.outcome import NOTHING_DONE, SOME_FAILED
 from voxarray.cohort.catalogue.finalise import finalise
 from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
+from voxarray.core.exit_codes import NOTHING_DONE, SOME_FAILED
 
 
 @click.command("finalise")
@@ -31,7 +31,7 @@ from voxarray.cohort.run.slurm_submit import RESUBMISSIONS, resubmit
     help="How many times SCRIPT has been submitted so far. The job that finalise submits sets it; "
     "leave it out by hand",
 )
-@how_it_speaks(as_json=False)
+@output_options(as_json=False)
 def command(destination: str, script: str | None, attempt: int) -> None:
     """Write the catalogue and the report of COHORT.
 

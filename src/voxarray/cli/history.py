@@ -6,7 +6,7 @@ import os
 
 import click
 
-from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.console import console, output_options
 from voxarray.core.errors import FormatError
 from voxarray.image import ScalarImage
 from voxarray.transforms.pipeline_file import PREDICTING, parsed, to_text
@@ -14,7 +14,7 @@ from voxarray.transforms.pipeline_file import PREDICTING, parsed, to_text
 
 @click.command("history")
 @click.argument("archive")
-@how_it_speaks(as_json=False)
+@output_options(as_json=False)
 def command(archive: str) -> None:
     """Print the transforms that were applied to an archive.
 

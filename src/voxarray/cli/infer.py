@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from voxarray.cli import options as choices
+from voxarray.cli import options as common
 from voxarray.cli.cohort_run import run_and_report
-from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.console import console, output_options
 from voxarray.cli.destinations import Destination, Kind
 from voxarray.cli.given_cohort import is_cohort, matching, queried
 from voxarray.cli.outcome import Outcome, told_when_stopped
@@ -131,8 +131,8 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     help="If SOURCE is a cohort: only its images that match this condition, such as "
     '"spacing_max < 2"',
 )
-@choices.who_does_it
-@how_it_speaks(as_json=True)
+@common.execution_options
+@output_options(as_json=True)
 def command(
     model: str,
     source: str,
@@ -169,7 +169,7 @@ def command(
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         if target.kind is Kind.COHORT:
             mapped = queried(Cohort(source), query).map(transform)
-            run = choices.execution(arguments)
+            run = common.pop_execution_options(arguments)
             folder = CohortLayout.of(target.path)
             run_and_report(
                 folder,

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from voxarray.archive.projection import projected_peak
-from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.console import console, output_options
 from voxarray.cli.outcome import Outcome
 from voxarray.core import limits, memory, settings
 from voxarray.core.lengths import millimetres
@@ -30,7 +30,7 @@ from voxarray.storage.remote.address import is_url
     is_flag=True,
     help="Show the limits of memory and CPU cores, and what sets each of them",
 )
-@how_it_speaks(as_json=True)
+@output_options(as_json=True)
 def command(paths: tuple[str, ...], show_limits: bool) -> None:
     """Show shape, geometry, chunks and size of images; only headers are read.
 

@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from voxarray.cli.console import console, end_of_pipe, open_closed_streams
-from voxarray.cli.outcome import NOTHING_DONE, fatal, interrupts_heard
+from voxarray.cli.outcome import fatal, interrupts_heard
 from voxarray.core.errors import VoxarrayWarning
+from voxarray.core.exit_codes import INTERRUPTED, NOTHING_DONE
 from voxarray.core.version import __version__
 
 _COMMANDS = (
@@ -25,9 +26,6 @@ _COMMANDS = (
 
 _HEADERS_ALONE = ("history", "info")
 """Commands that compute with nothing larger than an affine."""
-
-INTERRUPTED = 130
-"""What a shell says of a process that Ctrl-C ended: 128 and SIGINT."""
 
 
 class _Lazy(click.Group):

@@ -67,7 +67,7 @@ def _named_patterns(
     return tuple((name, text) if equals else ("", name) for name, equals, text in pairs)
 
 
-def how_archives_are_written(command: Command) -> Command:
+def encoding_options(command: Command) -> Command:
     """Options that make a `ArchiveOptions`, whatever archives are made of."""
     options = (
         click.option(
@@ -94,17 +94,17 @@ def how_archives_are_written(command: Command) -> Command:
     return _with(command, options)
 
 
-def how_archives_are_made(command: Command) -> Command:
+def archive_options(command: Command) -> Command:
     """Options that make a `ArchiveOptions`, of files."""
     label = click.option(
         "--label",
         is_flag=True,
         help="Treat the images as label maps: make pyramids by majority vote",
     )
-    return how_archives_are_written(label(command))
+    return encoding_options(label(command))
 
 
-def what_belongs_together(command: Command) -> Command:
+def input_options(command: Command) -> Command:
     """Options that make a `InputSelection`."""
     options = (
         click.option(
@@ -144,7 +144,7 @@ def what_belongs_together(command: Command) -> Command:
     return _with(command, options)
 
 
-def who_does_it(command: Command) -> Command:
+def execution_options(command: Command) -> Command:
     """Options that make `ExecutionOptions`, and ``--memory``."""
     options = (
         click.option(
@@ -213,7 +213,7 @@ def budget(memory: str | None) -> AbstractContextManager[Any]:
     return limited
 
 
-def execution(arguments: dict[str, Any]) -> ExecutionOptions:
+def pop_execution_options(arguments: dict[str, Any]) -> ExecutionOptions:
     """Who does it, taken out of a command's arguments."""
     from voxarray.cohort.run.build import ExecutionOptions  # loads all that makes cohorts
 
@@ -227,7 +227,7 @@ def execution(arguments: dict[str, Any]) -> ExecutionOptions:
     )
 
 
-def cohort_options(arguments: dict[str, Any]) -> ArchiveOptions:
+def pop_archive_options(arguments: dict[str, Any]) -> ArchiveOptions:
     """The options of a cohort, taken out of a command's arguments."""
     return ArchiveOptions(
         levels=arguments.pop("levels"),
@@ -239,7 +239,7 @@ def cohort_options(arguments: dict[str, Any]) -> ArchiveOptions:
     )
 
 
-def choice(arguments: dict[str, Any]) -> InputSelection:
+def pop_input_selection(arguments: dict[str, Any]) -> InputSelection:
     """What belongs together, taken out of a command's arguments."""
     return InputSelection(
         image_patterns=arguments.pop("image_pattern"),

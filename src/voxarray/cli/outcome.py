@@ -10,12 +10,9 @@ from typing import Any, NoReturn
 
 from voxarray.cli.console import Console, console, end_of_pipe
 from voxarray.core.errors import VoxarrayError
+from voxarray.core.exit_codes import NOTHING_DONE, SOME_FAILED, STOPPED
 from voxarray.storage.remote.address import Address, is_url
 
-SOME_FAILED = 3
-NOTHING_DONE = 1
-STOPPED = 75
-"""Asked to end, and the rest is good: ``EX_TEMPFAIL`` of sysexits.h, run it again."""
 _PAUSE = 0.05
 """Seconds until a dropped Ctrl-C comes again: by then the callback, and its hook, have ended."""
 

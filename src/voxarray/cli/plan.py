@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from voxarray.cli import options as choices
-from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli import options as common
+from voxarray.cli.console import console, output_options
 from voxarray.cli.destinations import Destination
 from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, repeated
 from voxarray.cli.sources import sources_before_destination
@@ -27,11 +27,11 @@ from voxarray.storage.remote.address import is_url
 @click.command("plan")
 @sources_before_destination
 @click.argument("destination")
-@choices.how_archives_are_made
-@choices.what_belongs_together
+@common.archive_options
+@common.input_options
 @click.option("--dry-run", is_flag=True, help="List every image, and write nothing")
 @as_job_array
-@how_it_speaks(as_json=True)
+@output_options(as_json=True)
 def command(
     sources: tuple[str, ...],
     destination: str,
@@ -47,8 +47,8 @@ def command(
     any machine.
     """
     same = repeated(arguments)
-    options, choice = choices.cohort_options(arguments), choices.choice(arguments)
-    expanded = choices.expanded(sources)
+    options, choice = common.pop_archive_options(arguments), common.pop_input_selection(arguments)
+    expanded = common.expanded(sources)
     talk = console()
     refuse_contradictions(jobs, submit)
     if submit and dry_run:

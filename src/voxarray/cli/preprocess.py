@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from voxarray.cli import options as choices
+from voxarray.cli import options as common
 from voxarray.cli.cohort_run import run_and_report
-from voxarray.cli.console import console, how_it_speaks
+from voxarray.cli.console import console, output_options
 from voxarray.cli.destinations import Destination, flags_given
 from voxarray.cli.given_cohort import queried
 from voxarray.cli.job_array import as_job_array, queue, refuse_contradictions, repeated
@@ -54,10 +54,10 @@ _OF_WORKERS = {
     help="Keep archives of another pipeline in DESTINATION, for subjects that are not in this run. "
     "Without --mixed, such archives are an error",
 )
-@choices.how_archives_are_written
-@choices.who_does_it
+@common.encoding_options
+@common.execution_options
 @as_job_array
-@how_it_speaks(as_json=True)
+@output_options(as_json=True)
 def command(
     cohort: str,
     destination: str,
@@ -84,7 +84,7 @@ def command(
             f"{', '.join(unused)} or --slurm"
         )
     folder = Destination.of(destination).require_cohort("preprocess")
-    (path,) = choices.expanded([cohort])
+    (path,) = common.expanded([cohort])
     budget = {} if memory is None else {"voxarray.memory-budget": memory}
     with dask.config.set(budget), told_when_stopped(destination), stoppable():
         pipeline = _pipeline(os.path.expanduser(file))
@@ -105,7 +105,7 @@ def command(
             work = ["preprocess", mapped.cohort.path, folder.root, *same_options]
             queue(plan, work, folder, jobs, submitting=submit)
             return
-        run = choices.execution(arguments)
+        run = common.pop_execution_options(arguments)
         run_and_report(
             folder, lambda watcher: mapped.make(folder.root, options, run, watcher, mixed=mixed)
         )

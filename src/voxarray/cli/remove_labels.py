@@ -9,7 +9,7 @@ import click
 
 from voxarray.archive.layers import remove_layer
 from voxarray.cli.add_labels import say_labels
-from voxarray.cli.console import how_it_speaks
+from voxarray.cli.console import output_options
 from voxarray.cli.given_cohort import is_cohort
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.catalogue.manifest_entries import entries_at
@@ -21,7 +21,7 @@ from voxarray.layers import Archive, tell_cohorts
 @click.command("remove-labels")
 @click.argument("archive")
 @click.argument("name")
-@how_it_speaks(as_json=True)
+@output_options(as_json=True)
 def command(archive: str, name: str) -> None:
     """Remove the label map NAME from ARCHIVE, and its files.
 

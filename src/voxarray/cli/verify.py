@@ -11,7 +11,7 @@ import click
 
 from voxarray.archive.verify import Problem
 from voxarray.cli import options
-from voxarray.cli.console import how_it_speaks
+from voxarray.cli.console import output_options
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.verification import require_archive, require_comparable, verify_against
@@ -31,7 +31,7 @@ from voxarray.core.progress import reporting_each
     "voxel",
 )
 @click.option("--quick", is_flag=True, help="Check names and sizes only")
-@how_it_speaks(as_json=True)
+@output_options(as_json=True)
 def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> None:
     """Compare every byte of archives with their checksums.
 

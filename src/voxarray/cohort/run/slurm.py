@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan, by_size
+from voxarray.core import exit_codes
 from voxarray.storage.remote.address import is_url
 
 _MOST = 1000
@@ -59,12 +60,13 @@ while kill -0 "$child" 2>/dev/null; do  # a signal ends wait, not the work
   wait "$child"
   code=$?
 done
-# 75, or 143 if the signal came before Python was ready: the task was stopped, and finished images
-# are kept. The task is queued again, unless it was already queued again several times.
-if [[ "$code" =~ ^(75|143)$ ]] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
+# {stopped}, or {terminated} if the signal came before Python was ready: the task was stopped, and
+# finished images are kept. The task is queued again, unless it was already queued again several
+# times.
+if [[ "$code" =~ ^({to_resume})$ ]] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
   {scontrol} requeue "${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 fi
-if [ "$code" -eq 137 ]; then
+if [ "$code" -eq {killed} ]; then
   echo "part $SLURM_ARRAY_TASK_ID was killed: it may need more than {megabytes} MiB (--mem)" >&2
 fi
 exit "$code"
@@ -106,6 +108,10 @@ def script(
         # With its full path, since the shell of a job may have the system's PATH only.
         scontrol=shlex.quote(shutil.which("scontrol") or "scontrol"),
         restarts=_RESTARTS,
+        to_resume=f"{exit_codes.STOPPED}|{exit_codes.TERMINATED}",
+        stopped=exit_codes.STOPPED,
+        terminated=exit_codes.TERMINATED,
+        killed=exit_codes.KILLED,
     )
 
 

@@ -1,4 +1,4 @@
-"""Flags of ``voxarray convert``, by the names of parameters, that not every conversion heeds."""
+"""Options of ``voxarray convert``, by the names of parameters, that some conversions ignore."""
 
 from __future__ import annotations
 
