@@ -10,7 +10,7 @@ from .cohort import (
 from .cohort.convert import (
     convert_cohort as convert_cohort,
 )
-from .cohort.verification import (
+from .cohort.verify_path import (
     verify as verify,
 )
 from .core.errors import (

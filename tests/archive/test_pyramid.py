@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from voxarray.archive.downsample import mean, mode
+from voxarray.archive.downsample import majority, mean
 from voxarray.archive.source import open_archive
 from voxarray.testing.strategies import affines, shapes
 
@@ -105,7 +105,7 @@ def test_mean_of_what_is_no_number(value):
 def test_mode_is_scipys(dtype, factors):
     array = np.random.default_rng(1).integers(0, 4, (3, 9, 8, 7)).astype(dtype)
     expected = stats.mode(cells(array, factors), axis=-1).mode
-    assert same_bits(mode(array, factors), expected.astype(dtype))
+    assert same_bits(majority(array, factors), expected.astype(dtype))
 
 
 @settings(deadline=None, max_examples=60)
@@ -132,12 +132,12 @@ def test_mode_is_scipys_whatever_values_a_sample_has(
     array = (array * 6 + lowest).astype(dtype)
     array.reshape(-1)[rng.integers(0, array.size, rare)] = 1
     expected = stats.mode(cells(array, factors), axis=-1).mode
-    assert same_bits(mode(array, factors), np.asarray(expected).astype(dtype))
+    assert same_bits(majority(array, factors), np.asarray(expected).astype(dtype))
 
 
 def test_mode_takes_the_smallest_of_equals():
     cell = np.array([3, 1, 3, 1, 2, 2, 7, 8], np.uint8).reshape(1, 2, 2, 2)
-    assert mode(cell, (2, 2, 2)).item() == 1
+    assert majority(cell, (2, 2, 2)).item() == 1
 
 
 @settings(deadline=None, max_examples=10)
@@ -163,7 +163,7 @@ def test_levels_of_any_archive(tmp_path_factory, shape, affine, chunk, label, la
     opened = open_archive(path)
     expected, grid = array.transpose(0, 3, 2, 1), opened.grid
     for number, factors in enumerate(opened.image.factors, start=1):
-        expected = (mode if label else mean)(expected, factors)
+        expected = (majority if label else mean)(expected, factors)
         grid = grid.coarsen(factors[::-1])
         level = opened.level(number)
         assert same_bits(whole(level).transpose(0, 3, 2, 1), expected)

@@ -95,7 +95,7 @@ def test_a_catalogue_that_follows_meanwhile_is_no_problem(cohort, monkeypatch):
     archive = vx.Archive(archives(cohort)[1])
     archive.add_notes(quality="good")
     mask = vx.LabelMap(tensor=(archive.image.data > 50).byte(), affine=archive.image.affine)
-    from voxarray.cohort import verify as module
+    from voxarray.cohort import verify_cohort as module
 
     def late(folder):
         late.wanted = wanted(folder)

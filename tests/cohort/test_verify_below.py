@@ -15,7 +15,7 @@ from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.build import build
-from voxarray.cohort.verify import verify_below
+from voxarray.cohort.verify_cohort import verify_below
 
 DEPTHS = ("cohort", "all/cohort", "all/by/site/cohort", "outer/inner")
 

@@ -14,7 +14,7 @@ from voxarray.archive.convert import convert
 from voxarray.cli import main
 from voxarray.cohort.catalogue.finalise import finalise
 from voxarray.cohort.run.build import build
-from voxarray.cohort.verify import verify_cohort
+from voxarray.cohort.verify_cohort import verify_cohort
 from voxarray.core.errors import UnsupportedError
 from voxarray.formats.registry import open_source, written_suffixes
 from voxarray.storage.destination import destination_of, local_destination

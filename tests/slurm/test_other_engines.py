@@ -11,7 +11,7 @@ from isal import igzip
 
 import voxarray as vx
 from voxarray.cohort.run.build import build
-from voxarray.core import limits
+from voxarray.core import resource_limits
 
 SCANS = 12
 
@@ -50,7 +50,7 @@ def test_workers_of_dask_jobqueue(environment, scans, tmp_path):
     with cluster, Client(cluster) as client:
         cluster.scale(jobs=2)
         client.wait_for_workers(2, timeout=120)
-        for found in client.run(limits.memory_limits).values():
+        for found in client.run(resource_limits.memory_limits).values():
             assert min(one.value for one in found) <= 900 * 2**20
             origins = {one.origin for one in found}
             assert {"SLURM_MEM_PER_NODE", "memory_limit of the dask worker"} <= origins

@@ -54,7 +54,7 @@ def mean(block: NDArray, factors: Factors) -> NDArray:
         return total.astype(block.dtype)
 
 
-def mode(block: NDArray, factors: Factors) -> NDArray:
+def majority(block: NDArray, factors: Factors) -> NDArray:
     """Most frequent value of each cell; of equally frequent ones the smallest."""
     block = np.ascontiguousarray(_whole_cells(block, factors))
     result, numbers = _by_counting(block, factors) or _of_equal_members(block, factors)

@@ -17,7 +17,7 @@ from voxarray.archive import documents
 from voxarray.archive.blocks import blocks
 from voxarray.archive.chunk_statistics import Extremes, LabelTally, WeightTally
 from voxarray.archive.codecs import Codec
-from voxarray.archive.downsample import Reduction, mean, mode
+from voxarray.archive.downsample import Reduction, majority, mean
 from voxarray.archive.encoding import VoxelEncoding, encoding_of
 from voxarray.archive.level_writer import LevelWriter
 from voxarray.archive.manifest import FileEntry
@@ -202,8 +202,8 @@ class WritePlan:
 
     @property
     def reduction(self) -> Reduction:
-        """The function that downsamples a level to the next: mode for labels, else mean."""
-        return mode if self.metadata.kind == "label" else mean
+        """The function that downsamples a level to the next: majority for labels, else mean."""
+        return majority if self.metadata.kind == "label" else mean
 
     @property
     def trial(self) -> Trial:

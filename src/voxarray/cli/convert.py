@@ -14,7 +14,7 @@ from voxarray.cli import options as common
 from voxarray.cli.console import output_options
 from voxarray.cli.convert_ignored_options import OF_ARCHIVES, OF_COHORTS
 from voxarray.cli.destinations import Destination, Kind, refuse_meaningless
-from voxarray.cli.outcome import Outcome, told_when_stopped, without_secrets
+from voxarray.cli.outcome import Outcome, path_without_secrets, told_when_stopped
 from voxarray.cli.sources import sources_before_destination
 from voxarray.cohort.run.interrupts import stoppable
 from voxarray.core.memory import format_bytes
@@ -87,7 +87,7 @@ def _convert_one(sources: tuple[str, ...], target: Destination, arguments: dict[
             overwrite=arguments["overwrite"],
             progress=outcome.console.progress,
         )
-        outcome.console.document.update(asdict(done), source=without_secrets(source))
+        outcome.console.document.update(asdict(done), source=path_without_secrets(source))
         outcome.console.say(
             f"{done.path}: {format_bytes(done.source_bytes)} of voxels -> "
             f"{format_bytes(done.archive_bytes)} in {done.seconds:.2f} s"

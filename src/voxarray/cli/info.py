@@ -12,7 +12,7 @@ import numpy as np
 from voxarray.archive.projection import projected_peak
 from voxarray.cli.console import console, output_options
 from voxarray.cli.outcome import Outcome
-from voxarray.core import limits, memory, settings
+from voxarray.core import memory, resource_limits, settings
 from voxarray.core.lengths import millimetres
 from voxarray.core.memory import format_bytes
 from voxarray.core.printable import printable
@@ -176,20 +176,22 @@ def limits_of_process() -> dict[str, int]:
         "memory": memory.limit(),
         "budget": memory.budget(),
         "block_cache": memory.cache_limit(),
-        "processors": int(limits.cores().value),
+        "processors": int(resource_limits.cores().value),
         "threads": settings.threads(),
     }
 
 
 def describe_limits() -> str:
     """What limits this process, a line each, and what follows from it."""
-    memories = [(format_bytes(limit.value), limit.origin) for limit in limits.memory_limits()]
-    processors = [(str(limit.value), limit.origin) for limit in limits.core_limits()]
+    memories = [
+        (format_bytes(limit.value), limit.origin) for limit in resource_limits.memory_limits()
+    ]
+    processors = [(str(limit.value), limit.origin) for limit in resource_limits.core_limits()]
     results = [
-        ("memory", format_bytes(memory.limit()), limits.memory().origin),
+        ("memory", format_bytes(memory.limit()), resource_limits.memory().origin),
         ("budget", format_bytes(memory.budget()), "what one operation may use"),
         ("block cache", format_bytes(memory.cache_limit()), "decoded blocks, part of the budget"),
-        ("processors", str(limits.cores().value), limits.cores().origin),
+        ("processors", str(resource_limits.cores().value), resource_limits.cores().origin),
         ("threads", str(settings.threads()), "to encode and decode"),
     ]
     lines = ["limits of memory:"]

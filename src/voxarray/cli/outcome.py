@@ -76,7 +76,7 @@ class Outcome:
 
     def fail(self, name: str, error: Exception) -> None:
         """Tell and count a failure."""
-        name = without_secrets(name)
+        name = path_without_secrets(name)
         self.failed.append(name)
         self.console.document.setdefault("failed", []).append(failure(name, error))
         self.console.complain(f"{name}: {error}")
@@ -97,7 +97,7 @@ class Outcome:
         self.console.finish(bad if self.failed or not self.done else 0)
 
 
-def without_secrets(name: str) -> str:
+def path_without_secrets(name: str) -> str:
     """What may be shown of a path or URL that was given: no password and no query."""
     if not is_url(name):
         return name

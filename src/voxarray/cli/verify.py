@@ -14,8 +14,8 @@ from voxarray.cli import options
 from voxarray.cli.console import output_options
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.discover.archives import holdings
-from voxarray.cohort.verification import require_archive, require_comparable, verify_against
-from voxarray.cohort.verify import Verdict, verify_below
+from voxarray.cohort.verify_cohort import Verdict, verify_below
+from voxarray.cohort.verify_path import require_archive, require_comparable, verify_against
 from voxarray.core.errors import FormatError
 from voxarray.core.memory import format_bytes
 from voxarray.core.progress import reporting_each

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from voxarray.core import limits, settings
+from voxarray.core import resource_limits, settings
 from voxarray.core.errors import MemoryBudgetError
 
 _LOG = logging.getLogger("voxarray.memory")
@@ -35,8 +35,8 @@ def format_bytes(count: int) -> str:
 
 
 def limit() -> int:
-    """Bytes that this process may use: the least of what `voxarray.core.limits` finds."""
-    return limits.memory().value
+    """Bytes that this process may use: the least of what `voxarray.core.resource_limits` finds."""
+    return resource_limits.memory().value
 
 
 def budget() -> int:
@@ -122,7 +122,7 @@ def require(needed: int, what: str | Callable[[], str], instead: str) -> None:
 def _origin() -> str:
     if settings.get("memory-budget") is not None:
         return "setting voxarray.memory-budget"
-    bound = limits.memory()
+    bound = resource_limits.memory()
     return f"half of {format_bytes(bound.value)}, {bound.origin}; setting voxarray.memory-budget"
 
 

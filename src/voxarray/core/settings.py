@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any
 
-from voxarray.core import limits
+from voxarray.core import resource_limits
 
 DEFAULTS: dict[str, Any] = {
     # Bytes that one operation may use; None is half of what the process may use at all.
@@ -141,7 +141,7 @@ def threads() -> int:
     configured = get("threads")
     if configured is not None:
         return max(1, int(configured))
-    return min(8, limits.cores().value)
+    return min(8, resource_limits.cores().value)
 
 
 # --- Settings of whoever gives tasks to other processes -------------------------------------------

@@ -22,7 +22,8 @@ class Frame:
         position: Centre of the first pixel, LPS mm; None if it is not said.
         orientation: Unit vectors, LPS: along which columns follow one another, then rows.
         spacing: Millimetres between rows, then between columns.
-        thickness: Millimetres that a single plane stands for.
+        slice_spacing: Millimetres to the next slice, as the header states them: what a single plane
+            stands for.
         scaling: How stored numbers become intensities; None if they are intensities.
         separators: What may tell apart planes at one position, and what says when they were made.
         facts: What ``image[...]`` may say.
@@ -38,7 +39,7 @@ class Frame:
     position: Vector | None
     orientation: Vector | None
     spacing: Vector | None
-    thickness: float | None
+    slice_spacing: float | None
     scaling: Scaling | None
     separators: dict[str, Any]
     facts: dict[str, Any]

@@ -15,7 +15,7 @@ from voxarray.formats.dicom.elements import Elements
 from voxarray.formats.dicom.frame import Frame
 from voxarray.formats.dicom.functional_groups import Groups
 from voxarray.formats.dicom.header import Header
-from voxarray.formats.dicom.image_plane import place_of, spacing_of, thickness_of
+from voxarray.formats.dicom.image_plane import place_of, spacing_of, stated_slice_spacing
 from voxarray.formats.dicom.mosaic import Mosaic, looks_like_one
 from voxarray.formats.dicom.multiframe import of_many
 from voxarray.formats.dicom.pixel_layout import PixelLayout
@@ -84,7 +84,7 @@ def _frame(groups: Groups, file: int, index: int, number: int) -> Frame:
         position=placement.position,
         orientation=placement.orientation,
         spacing=spacing,
-        thickness=thickness_of(groups),
+        slice_spacing=stated_slice_spacing(groups),
         scaling=_scaling(groups),
         separators=_separators(groups, facts),
         facts=facts,

@@ -80,9 +80,9 @@ def stack(frames: Sequence[Frame], *, with_holes: bool = False) -> Stack:
     heights = positions @ normal
     slices = _cluster(heights)
     if with_holes:
-        slices = _with_holes(heights, slices, frames[0].thickness)
+        slices = _with_holes(heights, slices, frames[0].slice_spacing)
     depth = max(slices) + 1
-    step = normal * (frames[0].thickness or 1.0)
+    step = normal * (frames[0].slice_spacing or 1.0)
     if depth > 1:
         if not with_holes:
             _require_uniform(heights, slices)
@@ -262,5 +262,5 @@ def _without_place(frames: Sequence[Frame]) -> Stack:
             code="NO_POSITION",
         )
     rows, columns = (1.0, 1.0) if frames[0].spacing is None else _shared_spacing(frames)
-    lps = np.diag([columns, rows, frames[0].thickness or 1.0, 1.0])
+    lps = np.diag([columns, rows, frames[0].slice_spacing or 1.0, 1.0])
     return Stack(checked_affine(LPS_TO_RAS @ lps), [0] * len(frames), 1)

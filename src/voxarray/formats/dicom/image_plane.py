@@ -157,7 +157,7 @@ def _spacing_of_regions(regions: list[Elements]) -> tuple[Vector, str]:
     return (), f"ultrasound regions have pixels of {listed} mm: all are taken to be 1 mm wide"
 
 
-def thickness_of(groups: Groups) -> float | None:
+def stated_slice_spacing(groups: Groups) -> float | None:
     """Millimetres from one slice to the next as the header states them; None if it does not.
 
     Where several planes have positions, these count instead (`geometry.stack`): this is for single

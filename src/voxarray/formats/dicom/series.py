@@ -139,7 +139,7 @@ def remark_on_gaps(frames: Sequence[Frame], slices: Sequence[int], step: float) 
         slices: The slice of each.
         step: Millimetres between slices.
     """
-    stated = frames[0].thickness
+    stated = frames[0].slice_spacing
     at = {z: frame.order[0] for frame, z in zip(frames, slices, strict=True)}
     if len(at) != len(frames) or len(at) < 2 or not stated:
         return ""

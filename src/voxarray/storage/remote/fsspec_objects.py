@@ -10,7 +10,7 @@ from voxarray.core.optional import import_optional
 from voxarray.storage.remote import options as remote_options
 from voxarray.storage.remote.address import WEB, Address
 from voxarray.storage.remote.objects import Failure, Objects, Stamp
-from voxarray.storage.remote.retries import without_secrets
+from voxarray.storage.remote.redaction import without_secrets
 
 _VERSIONS = ("ETag", "etag", "version_id", "LastModified", "mtime", "last_modified", "created")
 

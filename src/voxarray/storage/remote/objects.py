@@ -22,6 +22,7 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 from voxarray.storage.remote import retries
+from voxarray.storage.remote.redaction import without_secrets
 
 Result = TypeVar("Result")
 
@@ -283,7 +284,7 @@ class Objects(ABC):
         where = self.where(key)
         short = isinstance(error, ShortReadError)
         kind = Failure.TRANSIENT if short else self._failure(error)
-        text = retries.without_secrets(error)
+        text = without_secrets(error)
         if kind is Failure.MISSING:
             told = f"there is no {where}: check the address"
             if "*" in where:

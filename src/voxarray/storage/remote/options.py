@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from voxarray.core import settings
 from voxarray.core.errors import StateError
-from voxarray.storage.remote.retries import without_secrets
+from voxarray.storage.remote.redaction import without_secrets
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from voxarray.core import settings
-from voxarray.storage.remote.answers import Answer
 
 Result = TypeVar("Result")
 
@@ -17,9 +15,6 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 8.0
 
 _random = random.SystemRandom()  # forked readers must not pause in step
-
-# Queries of signed URLs, and passwords before the host.
-_SECRETS = (re.compile(r"\?[^\s\"')\]]*"), re.compile(r"(?<=://)[^/\s@]*@"))
 
 
 def repeat(request: Callable[[], Result], is_transient: Callable[[Exception], bool]) -> Result:
@@ -43,12 +38,3 @@ def pause(number: int) -> None:
     """Wait after attempt ``number``: between half and all of a time that doubles."""
     longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (number - 1))
     time.sleep(_random.uniform(0.5, 1.0) * longest)
-
-
-def without_secrets(error: Exception) -> str:
-    """What an error says, in one line, fit to be shown and logged."""
-    answer = Answer.of(error).text
-    text = answer or (str(error).strip() or type(error).__name__).splitlines()[0]
-    for secret in _SECRETS:
-        text = secret.sub("", text)
-    return text if answer else text[:300]

@@ -21,7 +21,7 @@ from voxarray.storage.remote.address import OBJECT_STORES, Address
 from voxarray.storage.remote.answers import Answer
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.obstore_objects import RUNTIME, ObstoreObjects, obstore, stamp_of
-from voxarray.storage.remote.retries import without_secrets
+from voxarray.storage.remote.redaction import without_secrets
 
 LARGEST = 5 << 30
 """Bytes that S3 takes by one request; other stores take as much."""

@@ -14,7 +14,7 @@ from voxarray.cohort.discover.search import is_manifest, search
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import InputSelection
 from voxarray.cohort.plan.plan import Plan
-from voxarray.cohort.verify import Verdict, refused, verify_below, verify_cohort
+from voxarray.cohort.verify_cohort import Verdict, refused, verify_below, verify_cohort
 from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError, VoxarrayError
 from voxarray.core.given_paths import path_text, path_texts
 from voxarray.core.progress import Progress, ProgressOption, reporting

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import dask.config
 import pytest
 
-from voxarray.core import limits, memory, settings
+from voxarray.core import memory, resource_limits, settings
 from voxarray.core.cgroups import groups
 
 MIB = 1 << 20
@@ -34,14 +34,14 @@ def tree(folder, cgroup, mounts, files):
 
 def memory_of(root, **environment):
     """The least limit of memory that is found, without what this machine says of itself."""
-    found = [*limits.find_memory(environment, root)]
-    real = {limit.origin for limit in limits.find_memory({}, Path("/nowhere"))}
+    found = [*resource_limits.find_memory(environment, root)]
+    real = {limit.origin for limit in resource_limits.find_memory({}, Path("/nowhere"))}
     return min((one for one in found if one.origin not in real), key=lambda one: one.value)
 
 
 def cores_of(root, **environment):
-    found = [*limits.find_cores(environment, root)]
-    real = {limit.origin for limit in limits.find_cores({}, Path("/nowhere"))}
+    found = [*resource_limits.find_cores(environment, root)]
+    real = {limit.origin for limit in resource_limits.find_cores({}, Path("/nowhere"))}
     return next(one.value for one in reversed(found) if one.origin not in real)
 
 
@@ -161,11 +161,13 @@ class TestSchedulers:
         assert memory_of(tmp_path, SLURM_JOB_ID="7", **environment).value == mib * MIB
 
     def test_zero_is_all_that_the_node_has(self, tmp_path):
-        found = limits.find_memory({"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "0"}, tmp_path)
+        found = resource_limits.find_memory(
+            {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "0"}, tmp_path
+        )
         assert "SLURM_MEM_PER_NODE" not in [one.origin for one in found]
 
     def test_variables_for_jobs_to_come_are_no_limits(self, tmp_path):
-        found = limits.find_memory({"SLURM_MEM_PER_NODE": "700"}, tmp_path)
+        found = resource_limits.find_memory({"SLURM_MEM_PER_NODE": "700"}, tmp_path)
         assert "SLURM_MEM_PER_NODE" not in [one.origin for one in found]
 
     def test_memory_of_a_pbs_job(self, tmp_path):
@@ -189,8 +191,9 @@ class TestSchedulers:
 
     def test_job_limits_budget_cache_and_threads(self):
         code = (
-            "from voxarray.core import limits, memory, settings;"
-            "print(memory.limit(), memory.budget(), memory.cache_limit(), limits.cores().value)"
+            "from voxarray.core import memory, resource_limits, settings;"
+            "print(memory.limit(), memory.budget(), memory.cache_limit(), "
+            "resource_limits.cores().value)"
         )
         job = {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_NODE": "700", "SLURM_CPUS_PER_TASK": "1"}
         done = subprocess.run(
@@ -221,8 +224,10 @@ def test_limit_of_the_process_binds(kind):
 def test_limits_are_looked_for_once_a_second(monkeypatch):
     looks = []
     now = [100.0]
-    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
-    fresh = limits._Fresh(lambda: iter([looks.append(1) or limits.Limit(5, "test")]))
+    monkeypatch.setattr(resource_limits.time, "monotonic", lambda: now[0])
+    fresh = resource_limits._Fresh(
+        lambda: iter([looks.append(1) or resource_limits.Limit(5, "test")])
+    )
     for _ in range(1000):
         assert fresh.get()[0].value == 5
     assert len(looks) == 1
@@ -263,7 +268,7 @@ def test_a_dask_worker_that_was_closed_limits_nothing(monkeypatch, status, cores
     # It stays in memory until the garbage collector comes by.
     worker = SimpleNamespace(status=Status[status], state=SimpleNamespace(nthreads=3))
     monkeypatch.setattr(Worker, "_instances", [worker])
-    found = limits.find_cores({}, Path("/nowhere"))
+    found = resource_limits.find_cores({}, Path("/nowhere"))
     assert [one.value for one in found if "dask" in one.origin] == cores
 
 
