@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 import voxarray as vx
 from voxarray.archive import accelerated, handle_cache, read_jobs
 from voxarray.archive.source import open_archive
-from voxarray.core.compiling import may_compile
 from voxarray.core.errors import VoxarrayError
+from voxarray.core.numba_permission import may_compile
 from voxarray.geometry.selection import Selection
 
 pytest.importorskip("numba")

@@ -106,7 +106,7 @@ def test_the_first_images_that_come_show_how_many_go_together(job, monkeypatch):
 def test_stacks_are_sampled_less_often_until_the_last_batch_ends(monkeypatch):
     import distributed
 
-    from voxarray.cohort.run.seldom_sampled import seldom_sampled
+    from voxarray.cohort.run.dask_monitoring import slowed_monitoring
 
     def callbacks():
         kinds = {"profile": 10.0, "tick": 20.0, "heartbeat": 500.0, "memory_monitor": 100.0}
@@ -123,13 +123,13 @@ def test_stacks_are_sampled_less_often_until_the_last_batch_ends(monkeypatch):
     def every():
         return [one.callback_time for one in worker.periodic_callbacks.values()]
 
-    with seldom_sampled():
-        with seldom_sampled():
+    with slowed_monitoring():
+        with slowed_monitoring():
             assert every() == [500.0, 500.0, 500.0, 100.0, 2000.0]
         assert every() == [500.0, 500.0, 500.0, 100.0, 2000.0]
     assert every() == [10.0, 20.0, 500.0, 100.0, 500.0]
     del worker.periodic_callbacks["profile"]  # as where it is switched off
-    with seldom_sampled():
+    with slowed_monitoring():
         assert every() == [500.0, 500.0, 100.0, 2000.0]
     assert every() == [20.0, 500.0, 100.0, 500.0]
 

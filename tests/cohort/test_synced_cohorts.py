@@ -78,7 +78,7 @@ def disk(monkeypatch):
 @pytest.fixture
 def batch(scans, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "Reporter", lambda _: SimpleNamespace(of=lambda _: None))
-    monkeypatch.setattr(workers, "seldom_sampled", nullcontext)
+    monkeypatch.setattr(workers, "slowed_monitoring", nullcontext)
     options = ArchiveOptions()
     found = module.discover_inputs(scans, tmp_path / "out", InputSelection(), options)
     plan = module.make_plan(found, scans, tmp_path / "out", options)

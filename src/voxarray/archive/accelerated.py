@@ -29,7 +29,7 @@ from voxarray.archive.blosc_frame import library
 from voxarray.archive.shard import ShardHandle, ShardIndex
 from voxarray.core import settings
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.compiling import has_room, may_compile
+from voxarray.core.numba_permission import has_room, may_compile
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import FileBlob

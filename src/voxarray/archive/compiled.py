@@ -36,7 +36,7 @@ from voxarray.archive.machine_words import (
     weave8,
     word_at,
 )
-from voxarray.core.compilation import compiled
+from voxarray.core.numba_compilation import compiled
 
 MACHINE_WORDS = "0dd8553dd476f3f1"
 """Digest of ``machine_words.py``, which is compiled into what stands here.

@@ -13,7 +13,7 @@ from voxarray.archive.projection import projected_peak
 from voxarray.cli.console import console, output_options
 from voxarray.cli.outcome import Outcome
 from voxarray.core import memory, resource_limits, settings
-from voxarray.core.lengths import millimetres
+from voxarray.core.length_text import millimetres
 from voxarray.core.memory import format_bytes
 from voxarray.core.printable import printable
 from voxarray.core.promotion import tensor_dtype

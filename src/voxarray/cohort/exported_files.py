@@ -28,7 +28,7 @@ from voxarray.geometry.grid import Grid
 from voxarray.image import Image, LabelMap
 from voxarray.saving import convert, projected_peak
 from voxarray.source.base import Source
-from voxarray.source.kept_blocks import dropped_afterwards
+from voxarray.source.dropped_blocks import dropped_afterwards
 from voxarray.source.pieces import pieces
 from voxarray.source.storable import refuse_beyond_disks
 from voxarray.storage.uploads import spool

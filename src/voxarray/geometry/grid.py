@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxarray.core.errors import GridError
-from voxarray.core.lengths import millimetres
+from voxarray.core.length_text import millimetres
 from voxarray.geometry.selection import Selection, Shape3, matrix
 
 Points = NDArray[np.float64]

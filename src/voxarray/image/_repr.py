@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from voxarray.core.errors import VoxarrayError
 from voxarray.core.keys import DATA
-from voxarray.core.lengths import millimetres
+from voxarray.core.length_text import millimetres
 from voxarray.core.memory import format_bytes
 from voxarray.core.promotion import tensor_type
 from voxarray.storage.remote.address import Address, is_url

@@ -34,7 +34,7 @@ from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.custom_reader import Reader
 from voxarray.source.materialise import materialise, projected_peak
 from voxarray.source.sliced import SlicedSource
-from voxarray.tensors.collating import learn_to_collate
+from voxarray.tensors.collate_registration import register_collation
 
 if TYPE_CHECKING:
     import dask.array
@@ -109,7 +109,7 @@ class Image(
     ) -> None:
         if path is None and tensor is None:
             raise ValueError("A value for path or tensor must be given")
-        learn_to_collate(Image)
+        register_collation(Image)
         self.check_nans = check_nans
         self._origin = (
             None
@@ -359,4 +359,4 @@ class Image(
         return kind or fixed or INTENSITY
 
 
-learn_to_collate(Image)  # where images come to a process by other ways, such as to a worker
+register_collation(Image)  # where images come to a process by other ways, such as to a worker

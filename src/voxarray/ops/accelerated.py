@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import settings
-from voxarray.core.compiling import has_room, may_compile
+from voxarray.core.numba_permission import has_room, may_compile
 from voxarray.ops.kernels import SNAP, Kernel, Linear, Nearest
 from voxarray.ops.linear_tiles import taps_of
 from voxarray.ops.samples import NUDGE, limits, working_dtype

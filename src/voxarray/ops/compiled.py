@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxarray.core.compilation import compiled
+from voxarray.core.numba_compilation import compiled
 
 
 @compiled

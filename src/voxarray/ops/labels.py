@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import UnsupportedError
-from voxarray.core.held_values import holds
+from voxarray.core.exact_values import holds
 from voxarray.core.promotion import cast
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.ops.operation import Operation

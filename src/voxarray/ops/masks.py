@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core.held_values import held_by
+from voxarray.core.exact_values import held_by
 from voxarray.geometry.selection import Selection, Shape4
 from voxarray.ops.operation import Operation
 from voxarray.ops.pointwise import Pointwise

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from voxarray.core import descriptors, portable
-from voxarray.core.blaming import blaming
+from voxarray.core.error_paths import errors_name
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
@@ -110,9 +110,9 @@ class FileIdentity:
             raise
         return fd
 
-    def blamed(self) -> AbstractContextManager[None]:
+    def named_in_errors(self) -> AbstractContextManager[None]:
         """Errors of ours that are raised inside name this file."""
-        return blaming(self.path)
+        return errors_name(self.path)
 
     def check(self, fd: int) -> None:
         """Raise `SourceChangedError` unless the descriptor is of the file that was opened."""

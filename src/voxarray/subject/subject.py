@@ -24,7 +24,7 @@ from voxarray.storage.saved_together import OpenedTogether
 from voxarray.subject import agreement, destinations
 from voxarray.subject._plotting import PlotMixin
 from voxarray.subject.saving_call import SavingCall
-from voxarray.tensors.collating import learn_to_collate
+from voxarray.tensors.collate_registration import register_collation
 
 
 class Subject(PlotMixin, dict[str, Any]):
@@ -61,7 +61,7 @@ class Subject(PlotMixin, dict[str, Any]):
         if fields and isinstance(fields[0], Image):
             raise TypeError("an image needs a name: use Subject(t1=image)")
         super().__init__()
-        learn_to_collate(Subject)
+        register_collation(Subject)
         for key, value in {**more, **(fields[0] if fields else {})}.items():
             self[key] = value
         if not self.get_images_dict(intensity_only=False):
@@ -88,8 +88,8 @@ class Subject(PlotMixin, dict[str, Any]):
         """
         if isinstance(key, str):
             # Torch may have been imported after this was made, and be collating it right now.
-            learn_to_collate(Image)
-            learn_to_collate(Subject)
+            register_collation(Image)
+            register_collation(Subject)
             try:
                 return super().__getitem__(key)
             except KeyError:
@@ -389,4 +389,4 @@ class Subject(PlotMixin, dict[str, Any]):
             )
 
 
-learn_to_collate(Subject)  # where subjects come to a process by other ways, such as to a worker
+register_collation(Subject)  # where subjects come to a process by other ways, such as to a worker

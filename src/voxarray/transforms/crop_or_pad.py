@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.held_values import held_by
+from voxarray.core.exact_values import held_by
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.ops.padding import checked_mode

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from voxarray.archive.source import ArchiveSource
-from voxarray.core.held_values import holds
+from voxarray.core.exact_values import holds
 from voxarray.counting.cells import COLUMNS
 from voxarray.ops.labels import Remapped
 from voxarray.ops.masks import AnyOf

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxarray.core.errors import StateError, UnsupportedError
-from voxarray.core.held_values import holds, type_for_labels
+from voxarray.core.exact_values import holds, type_for_labels
 from voxarray.image import Image
 from voxarray.ops.connected_components import LargestComponent, largest_component
 from voxarray.ops.contour import Contour as ContourOperation

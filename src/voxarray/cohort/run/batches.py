@@ -9,9 +9,9 @@ from functools import partial
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
+from voxarray.cohort.run.dask_monitoring import slowed_monitoring
 from voxarray.cohort.run.opened_ahead import opened_ahead
 from voxarray.cohort.run.resource_usage import measured_often
-from voxarray.cohort.run.seldom_sampled import seldom_sampled
 from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
 from voxarray.cohort.run.worker_news import Reporter
 from voxarray.core.errors import ArchiveError
@@ -154,7 +154,7 @@ def convert_batch(batch: Batch) -> list[Result]:
     results: list[Result] = []
     try:
         with (
-            seldom_sampled(),
+            slowed_monitoring(),
             folders_reused(folder.staging),
             names_synced_together(folder.subjects),
             measured_often(),

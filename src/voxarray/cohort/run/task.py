@@ -27,7 +27,7 @@ from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.core.progress import Progress
-from voxarray.source.kept_blocks import dropped_afterwards
+from voxarray.source.dropped_blocks import dropped_afterwards
 from voxarray.storage.folder_lock import Ownership, remove_if_abandoned
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.synced_names import sync_later

@@ -143,7 +143,7 @@ class FileArray(Source):
     nifti_header: bytes | None = None
 
     def __post_init__(self) -> None:
-        with self.identity.blamed():
+        with self.identity.named_in_errors():
             object.__setattr__(self, "affine", _placed(self.affine))
             self._check_extent()
 
@@ -202,7 +202,7 @@ class FileArray(Source):
             raise OutOfRangeError(
                 f"{selection} reaches beyond an image of {self.shape}", path=self.path
             )
-        with self.identity.blamed():
+        with self.identity.named_in_errors():
             voxels = self._scaled(box)
         flips = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
         return voxels[flips].transpose(np.argsort(self.stored.axes))

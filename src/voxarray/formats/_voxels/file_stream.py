@@ -81,7 +81,7 @@ class FileStream(VoxelStream):
         self._digest: FileDigest | None = None
         self._sha256: str | None = None
         try:
-            with identity.blamed():
+            with identity.named_in_errors():
                 self._feed = feed(self._fd)
         except BaseException:
             self.close()
@@ -89,7 +89,7 @@ class FileStream(VoxelStream):
 
     def read_into(self, out: NDArray) -> None:
         self._check_open()
-        with self._identity.blamed():
+        with self._identity.named_in_errors():
             if self._scaling is None:
                 self._fill(out)
             else:
@@ -103,7 +103,7 @@ class FileStream(VoxelStream):
             return None
         self._check_open()
         native = self._stored.newbyteorder("=")
-        with self._identity.blamed():
+        with self._identity.named_in_errors():
             buffer = take(math.prod(shape) * native.itemsize)
         if buffer is None:
             return None
@@ -125,7 +125,7 @@ class FileStream(VoxelStream):
 
     def finish(self) -> None:
         self._check_open()
-        with self._identity.blamed():
+        with self._identity.named_in_errors():
             self._feed.finish()
         if self._digest is not None:
             self._sha256 = self._digest.result()

@@ -38,7 +38,7 @@ def described(
         MissingFileError: There is no such file.
     """
     identity = FileIdentity.of(path)
-    with identity.blamed():
+    with identity.named_in_errors():
         source, remarks = read(identity)
     for remark in remarks:
         warn_caller(f"{remark} [{identity.path}]", VoxarrayWarning)

@@ -43,7 +43,7 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
         TruncatedError: The file of voxels is shorter than the header says.
     """
     header, data = _files(os.path.abspath(path))
-    with header.blamed():
+    with header.named_in_errors():
         text = beginning(header).decode("latin-1")
         with nibabel_errors("AFNI"):
             from nibabel.brikhead import AFNIHeader

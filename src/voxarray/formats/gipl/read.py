@@ -44,7 +44,7 @@ def open_gipl(path: str | os.PathLike[str]) -> FileArray:
         UnsupportedError: ``UNSUPPORTED_DTYPE``.
     """
     identity = FileIdentity.of(path)
-    with identity.blamed():
+    with identity.named_in_errors():
         start, decoder = _start(identity)
         stored, affine = _stored(start), _affine(start)
         if decoder is None:

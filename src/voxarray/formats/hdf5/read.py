@@ -31,7 +31,7 @@ def open_itk_hdf5(path: str | os.PathLike[str]) -> FileArray:
         MissingPackageError: h5py is not installed.
     """
     identity = FileIdentity.of(path)
-    with identity.blamed():
+    with identity.named_in_errors():
         os.close(identity.open())
         with opened_hdf5(identity.path) as file:
             if _VOXELS not in file:

@@ -46,7 +46,7 @@ def open_mgh(path: str | os.PathLike[str]) -> FileArray:
         UnsupportedError: ``UNSUPPORTED_DTYPE``.
     """
     identity = FileIdentity.of(path)
-    with identity.blamed():
+    with identity.named_in_errors():
         start, decoder = _start(identity)
         stored = _stored(start)
         affine = _affine(start)

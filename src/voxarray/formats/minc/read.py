@@ -23,7 +23,7 @@ def open_minc(path: str | os.PathLike[str]) -> Source:
         MissingPackageError: A MINC 2 file, and h5py is not installed.
     """
     identity = FileIdentity.of(path)
-    with identity.blamed():
+    with identity.named_in_errors():
         fd = identity.open()
         try:
             magic = portable.pread(fd, 4, 0)

@@ -27,7 +27,7 @@ def open_nifti(path: str | os.PathLike[str]) -> NiftiFile:
         UnsupportedError: It is valid, but not an image of one (C, W, H, D) array.
     """
     identity = FileIdentity.of(path)
-    with identity.blamed():
+    with identity.named_in_errors():
         source = _open(identity)
     for remark in remarks(source.header):
         warn_caller(f"{remark} [{identity.path}]", VoxarrayWarning)

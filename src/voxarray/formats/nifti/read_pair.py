@@ -48,7 +48,7 @@ def open_pair(path: str | os.PathLike[str]) -> FileArray:
         UnsupportedError: It is valid, but not an image of one (C, W, H, D) array.
     """
     header, data = _files(os.path.abspath(path))
-    with header.blamed():
+    with header.named_in_errors():
         start = _start(header)
         if _is_nifti(start):
             return _open_nifti(header, data, start)
@@ -62,7 +62,7 @@ def header_of_pair(path: str | os.PathLike[str]) -> NiftiHeader | None:
         VoxarrayError: As `open_pair`.
     """
     header, _ = _files(os.path.abspath(path))
-    with header.blamed():
+    with header.named_in_errors():
         start = _start(header)
         return NiftiHeader.parse(start) if _is_nifti(start) else None
 

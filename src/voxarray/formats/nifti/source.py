@@ -115,7 +115,7 @@ class NiftiFile(Source):
                 f"{selection} reaches beyond an image of {self.shape}", path=self.path
             )
         voxels = np.empty([len(r) for r in box], self.dtype)
-        with self.identity.blamed():
+        with self.identity.named_in_errors():
             self._read_box(box, voxels)
         flips = tuple(slice(None, None, 1 if r.step > 0 else -1) for r in ranges)
         # Both disk orders swap axes in pairs, so that the way back is the way there.

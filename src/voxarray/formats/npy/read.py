@@ -36,7 +36,7 @@ def open_npy(path: str | os.PathLike[str]) -> FileArray:
         UnsupportedError: Voxels are no numbers, or of more than 64 bits (``UNSUPPORTED_DTYPE``).
     """
     identity = FileIdentity.of(path)
-    with identity.blamed():
+    with identity.named_in_errors():
         sizes, is_fortran, dtype, offset = _header(beginning(identity, _LARGEST_HEADER))
         if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
             raise UnsupportedError(

@@ -51,7 +51,7 @@ def open_parrec(path: str | os.PathLike[str]) -> Source:
         TruncatedError: The file of voxels is shorter than the header says.
     """
     header, data = _files(os.path.abspath(path))
-    with header.blamed():
+    with header.named_in_errors():
         # Names in the header may be in any code page: this one decodes whatever bytes there are.
         text = beginning(header).decode("latin-1")
         with nibabel_errors("PAR"):

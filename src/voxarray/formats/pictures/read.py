@@ -84,7 +84,7 @@ def open_picture(path: str | os.PathLike[str]) -> FileArray:
     """
     identity = FileIdentity.of(path)
     decoder = PictureDecoder(_READERS[suffix_of(identity.path)])
-    with identity.blamed():
+    with identity.named_in_errors():
         facts, messages = _header(identity, decoder.reader)
         stored = _stored(facts)
         spacing = checked_spacing(facts.GetSpacing())

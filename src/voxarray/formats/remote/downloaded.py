@@ -113,11 +113,11 @@ class DownloadedSource(Source):
         return replace(self, is_scaled=False)
 
     def read(self, selection: Selection) -> NDArray:
-        with COPIES.held(self.file) as path, self.file.blamed():
+        with COPIES.held(self.file) as path, self.file.named_in_errors():
             return self._local(path).read(selection)
 
     def stream(self) -> VoxelStream:
-        with COPIES.held(self.file) as path, self.file.blamed():
+        with COPIES.held(self.file) as path, self.file.named_in_errors():
             return self._local(path).stream()
 
     def token(self) -> str:
@@ -126,7 +126,7 @@ class DownloadedSource(Source):
     @property
     def _facts(self) -> Source:
         """The local source, for what its header says."""
-        with COPIES.held(self.file) as path, self.file.blamed():
+        with COPIES.held(self.file) as path, self.file.named_in_errors():
             return self._local(path)
 
     def _local(self, path: str) -> Source:

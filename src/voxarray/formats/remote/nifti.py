@@ -151,7 +151,7 @@ class RemoteNiftiGz(NiftiGzSource):
             return self._local(path).stream()
 
     def _local(self, path: str) -> NiftiFile:
-        with warnings.catch_warnings(), self.identity.blamed():
+        with warnings.catch_warnings(), self.identity.named_in_errors():
             warnings.simplefilter("ignore", VoxarrayWarning)  # was said when the header was read
             local = open_nifti(path)
         return local if self.is_scaled else local.unscaled()

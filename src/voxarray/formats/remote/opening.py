@@ -49,7 +49,7 @@ def open_url(
         if suffix not in every:
             return _guessed(url, address, every)
     file = RemoteFile.of(objects_at(address.parent), address.name)
-    with file.blamed():
+    with file.named_in_errors():
         if suffix in _NIFTI:
             return open_remote_nifti(file, open_copy)
         return DownloadedSource.open(file, open_copy)

@@ -58,7 +58,7 @@ def open_tiff(path: str | os.PathLike[str]) -> FileArray:
             allowed; they were not read.
     """
     identity = FileIdentity.of(path)
-    with identity.blamed():
+    with identity.named_in_errors():
         fd = identity.open()
         try:
             pages, segments = require_whole_tiff(fd)

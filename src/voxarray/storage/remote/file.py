@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from voxarray.core.blaming import blaming
+from voxarray.core.error_paths import errors_name
 from voxarray.core.errors import MissingFileError, SourceChangedError
 from voxarray.storage.remote.objects import ObjectIdentity, Objects, Stamp
 from voxarray.storage.remote.transport import usable
@@ -72,6 +72,6 @@ class RemoteFile:
         current = usable(self.objects).stat(self.key)
         self.objects.require_same(self.key, self.stamp, current)
 
-    def blamed(self) -> AbstractContextManager[None]:
+    def named_in_errors(self) -> AbstractContextManager[None]:
         """Errors of ours that are raised inside name this file."""
-        return blaming(self.path)
+        return errors_name(self.path)

@@ -7,7 +7,7 @@ import sys
 _TOLD: set[type] = set()
 
 
-def learn_to_collate(kind: type) -> None:
+def register_collation(kind: type) -> None:
     """Make `torch.utils.data.default_collate` take a kind of images or subjects, if torch is here.
 
     Args:

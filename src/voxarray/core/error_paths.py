@@ -5,7 +5,7 @@ from __future__ import annotations
 from voxarray.core.errors import VoxarrayError
 
 
-class blaming:  # noqa: N801  # used as a function, which would cost ten times as much
+class errors_name:  # noqa: N801  # used as a function, which would cost ten times as much
     """Errors of ours that are raised inside name this file."""
 
     __slots__ = ("_path",)

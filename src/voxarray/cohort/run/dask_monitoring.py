@@ -21,7 +21,7 @@ _running: dict[Any, tuple[int, dict[Any, float]]] = {}
 
 
 @contextmanager
-def seldom_sampled() -> Iterator[None]:
+def slowed_monitoring() -> Iterator[None]:
     """Let the worker of this thread sample less often, until our last task on it has ended."""
     from distributed import get_worker
 

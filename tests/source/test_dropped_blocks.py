@@ -14,7 +14,7 @@ from dicom_samples import series
 from voxarray.formats.registry import open_source
 from voxarray.source.block_cache import BLOCKS
 from voxarray.source.concat import ConcatSource
-from voxarray.source.kept_blocks import dropped_afterwards
+from voxarray.source.dropped_blocks import dropped_afterwards
 from voxarray.source.sliced import SlicedSource
 
 
