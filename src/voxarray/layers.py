@@ -14,7 +14,7 @@ from voxarray.archive.locate import locate
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.metadata import Label
 from voxarray.archive.options import LabelLayer, Options
-from voxarray.archive.roots import root_of
+from voxarray.archive.root_prefix import root_of
 from voxarray.archive.source import open_archive
 from voxarray.cohort.catalogue.refresh import refresh
 from voxarray.cohort.catalogue.taken_names import require_free

@@ -94,16 +94,16 @@ def test_each_batch_is_copied_once_there_and_back_and_never_waited_for(tmp_path,
 
 
 def test_the_next_patches_are_with_the_card_while_logits_are_blended(tmp_path, card, monkeypatch):
-    from voxarray.inference import job
+    from voxarray.inference import volume_job
 
     waiting = []
 
-    class Watched(job.Blender):
+    class Watched(volume_job.Blender):
         def add(self, number, prediction):
             waiting.append(card.copies[0] - number - 1)
             super().add(number, prediction)
 
-    monkeypatch.setattr(job, "Blender", Watched)
+    monkeypatch.setattr(volume_job, "Blender", Watched)
     logits(tmp_path, **CARD, overlap=0, classes=3)
     assert waiting == [1] * 17 + [0]
 

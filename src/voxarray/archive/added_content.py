@@ -5,7 +5,7 @@ from __future__ import annotations
 from voxarray.archive.layer_names import FOLDER, names_in
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import FileEntry, Manifest
-from voxarray.archive.roots import root_of
+from voxarray.archive.root_prefix import root_of
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 
 

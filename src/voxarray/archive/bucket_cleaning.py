@@ -11,7 +11,7 @@ from voxarray.archive.layer_names import list_document, names_in
 from voxarray.archive.leftovers import Leftover
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.replaceable import is_our_group
-from voxarray.archive.roots import LAYOUT, TOP, is_leftover, of_key, plain, root_of
+from voxarray.archive.root_prefix import LAYOUT, TOP, is_leftover, of_key, plain, root_of
 from voxarray.core.errors import VoxarrayError
 from voxarray.storage.folder_lock import Ownership
 from voxarray.storage.remote.objects import Stamp

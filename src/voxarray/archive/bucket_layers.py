@@ -33,13 +33,13 @@ from voxarray.archive.changes import (
 )
 from voxarray.archive.convert import counter, layer_plan
 from voxarray.archive.generations import HISTORY, KEPT
+from voxarray.archive.label_value_names import require_named
 from voxarray.archive.layer_leftovers import is_own_list
 from voxarray.archive.layer_names import FOLDER, LIST, list_document, names_in, require_name
 from voxarray.archive.locate import locate_root
 from voxarray.archive.manifest import FileEntry, Manifest
-from voxarray.archive.named_values import require_named
 from voxarray.archive.options import LabelLayer, Options
-from voxarray.archive.roots import TOP, root_of
+from voxarray.archive.root_prefix import TOP, root_of
 from voxarray.archive.source import ArchiveSource, open_archive
 from voxarray.archive.staging import Staging
 from voxarray.core import memory, settings

@@ -4,7 +4,8 @@ A file is written to the local disk, read back, put as an object and deleted her
 files are encoded; an image of a few MiB touches no disk. Objects are created and never replaced:
 the store refuses to create one that exists. If the existing object has the same bytes, it is used
 as it is ("borrowed"); else it belongs to another writer, and this archive goes below a folder of
-its own (see `voxarray.archive.roots`). So nothing that anybody could have published is changed.
+its own (see `voxarray.archive.root_prefix`). So nothing that anybody could have published is
+changed.
 Only the manifest makes it an archive. It is created, too, or replaces the manifest that was there
 when writing began, if that is still there; the store lets one of several writers succeed.
 
@@ -32,7 +33,7 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.manifest_history import is_history
 from voxarray.archive.replaceable import require_replaceable_keys
-from voxarray.archive.roots import (
+from voxarray.archive.root_prefix import (
     TOP,
     is_borrowed_mark,
     is_withdrawn_mark,

@@ -11,7 +11,7 @@ from voxarray.archive import layer_names
 from voxarray.archive import manifest as manifests
 from voxarray.archive.layer_names import FOLDER, LIST
 from voxarray.archive.manifest import FileEntry, Manifest
-from voxarray.archive.roots import root_of
+from voxarray.archive.root_prefix import root_of
 from voxarray.core.errors import (
     ArchiveExistsError,
     FormatError,

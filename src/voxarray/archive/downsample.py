@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from voxarray.geometry.layout import Factors
 
-Reduction = Callable[[NDArray, Factors], NDArray]
+Downsampling = Callable[[NDArray, Factors], NDArray]
 
 _MAX_NETWORK = 8
 """Voxels of a cell up to which a sorting network sorts them, row by row."""

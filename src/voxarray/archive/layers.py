@@ -10,10 +10,10 @@ from voxarray.archive import bucket_layers, held_files
 from voxarray.archive.changes import Change, require_free, require_layer
 from voxarray.archive.convert import counter, layer_plan
 from voxarray.archive.generations import interrupted, mend, publish_change
+from voxarray.archive.label_value_names import require_named
 from voxarray.archive.layer_names import FOLDER, names_in, require_name
 from voxarray.archive.locate import locate, locate_root
 from voxarray.archive.manifest import KEY, Manifest
-from voxarray.archive.named_values import require_named
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.source import ArchiveSource, open_archive
 from voxarray.archive.staging import workspace

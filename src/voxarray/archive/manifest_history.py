@@ -9,7 +9,7 @@ from voxarray.archive.generations import HISTORY, history
 from voxarray.archive.layer_names import FOLDER
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.problems import Problem, problem_of
-from voxarray.archive.roots import root_of
+from voxarray.archive.root_prefix import root_of
 from voxarray.core.errors import VoxarrayError
 from voxarray.storage.store import Store, TreeStore
 

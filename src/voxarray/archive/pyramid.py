@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.downsample import Reduction
+from voxarray.archive.downsample import Downsampling
 from voxarray.archive.level_writer import Encoded
 from voxarray.geometry.layout import Factors, Index4, Layout
 from voxarray.storage.buffers import copy_rows, dense
@@ -82,7 +82,7 @@ class PyramidWriter:
 
     levels: Sequence[Level]
     factors: Sequence[Factors]
-    reduce: Reduction
+    reduce: Downsampling
     convert: Callable[[NDArray], NDArray]
     cpu: Executor
     observe: Callable[[Index4, NDArray], None] | None = None

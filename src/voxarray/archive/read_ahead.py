@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from voxarray.storage.chunk_cache import ChunkCache
 from voxarray.storage.remote.arrivals import Part
-from voxarray.storage.remote.fetches import Fetch, begin
+from voxarray.storage.remote.prefetch import Prefetch, begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Coming:
         start: Offset of its first byte in the shard.
     """
 
-    fetch: Fetch
+    fetch: Prefetch
     start: int
 
     def chunk(self, offset: int, length: int) -> NDArray[np.uint8] | None:
@@ -156,10 +156,10 @@ class ReadAhead:
             if id(part[0]) not in clients:
                 clients[id(part[0])] = part[0].client()
             client, keep = clients[id(part[0])], self._keeper(cache, chunks)
-            fetch = Fetch(part, client, most, room, keep, self._ender(chunks))
+            fetch = Prefetch(part, client, most, room, keep, self._ender(chunks))
             made.append((Coming(fetch, chunks[0].offset), chunks))
         # From here on nothing fails: who reads a chunk that is named here waits for it.
-        new: list[Fetch] = []
+        new: list[Prefetch] = []
         with self._lock:
             for coming, chunks in made:
                 if not any(self.is_under_way(chunk.name) for chunk in chunks):
@@ -178,8 +178,8 @@ class ReadAhead:
 
         return keep
 
-    def _ender(self, chunks: Sequence[Named]) -> Callable[[Fetch], None]:
-        def end(fetch: Fetch) -> None:
+    def _ender(self, chunks: Sequence[Named]) -> Callable[[Prefetch], None]:
+        def end(fetch: Prefetch) -> None:
             with self._lock:
                 for chunk in chunks:
                     coming = self._coming.get(chunk.name)

@@ -27,7 +27,7 @@ from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch
 from voxarray.storage.chunk_cache import ChunkCache, chunk_cache, group_of
 from voxarray.storage.remote.arrivals import Arrivals
-from voxarray.storage.remote.slots import RESERVED
+from voxarray.storage.remote.request_slots import RESERVED
 from voxarray.storage.store import Blob, Store
 
 _BYTE = np.dtype(np.uint8)

@@ -10,7 +10,7 @@ from typing import Any
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.metadata import KEY
-from voxarray.archive.roots import LAYOUT, TOP, is_leftover, root_of
+from voxarray.archive.root_prefix import LAYOUT, TOP, is_leftover, root_of
 from voxarray.core.errors import ArchiveExistsError
 from voxarray.storage.file_identity import refuse_special
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import handle_cache, roots
+from voxarray.archive import handle_cache, root_prefix
 from voxarray.archive.documents import ArrayDocument, attributes_of
 from voxarray.archive.layer_names import names_in
 from voxarray.archive.locate import ArchiveLocation, locate
@@ -70,7 +70,7 @@ class ArchiveSource(Source):
 
     @property
     def path(self) -> str:
-        return os.path.join(self.store.path, roots.plain(self.prefix)).rstrip("/")
+        return os.path.join(self.store.path, root_prefix.plain(self.prefix)).rstrip("/")
 
     @property
     def shape(self) -> Shape4:
@@ -306,7 +306,7 @@ def remark_left_labels(source: Source) -> None:
 def _prefix(location: ArchiveLocation, manifest: Manifest) -> str:
     """Prefix of the keys of the image at a location."""
     if not location.prefix or f"{location.prefix}zarr.json" not in manifest.files:
-        return roots.root_of(manifest.files) + location.prefix
+        return root_prefix.root_of(manifest.files) + location.prefix
     return location.prefix
 
 

@@ -25,10 +25,10 @@ from typing import Any
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.added_content import manifest_at
-from voxarray.archive.exchange import changed_at_last, changes_held_up, was_changed
 from voxarray.archive.held_files import FolderSync, HeldFiles, folders_of
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.replaceable import require_replaceable
+from voxarray.archive.replacement import changed_at_last, changes_held_up, was_changed
 from voxarray.core.disk import refusal, remove_tree, sync, write_new
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, MissingDataError, VoxarrayError
 from voxarray.core.portable import of_c_library

@@ -26,7 +26,7 @@ from voxarray.archive.problems import Problem as Problem
 from voxarray.archive.problems import change_left, link_left
 from voxarray.archive.problems import problem_of as _problem
 from voxarray.archive.reader import ShardedArray
-from voxarray.archive.roots import TOP, is_leftover, root_of
+from voxarray.archive.root_prefix import TOP, is_leftover, root_of
 from voxarray.archive.source import ArchiveSource, label_names, open_archive
 from voxarray.core.errors import (
     MissingDataError,

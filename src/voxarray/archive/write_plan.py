@@ -17,7 +17,7 @@ from voxarray.archive import documents
 from voxarray.archive.blocks import blocks
 from voxarray.archive.chunk_statistics import Extremes, LabelTally, WeightTally
 from voxarray.archive.codecs import Codec
-from voxarray.archive.downsample import Reduction, majority, mean
+from voxarray.archive.downsample import Downsampling, majority, mean
 from voxarray.archive.encoding import VoxelEncoding, encoding_of
 from voxarray.archive.level_writer import LevelWriter
 from voxarray.archive.manifest import FileEntry
@@ -201,7 +201,7 @@ class WritePlan:
         return LevelWriter(root, key, layout, dtype, codec, disk, record)
 
     @property
-    def reduction(self) -> Reduction:
+    def reduction(self) -> Downsampling:
         """The function that downsamples a level to the next: majority for labels, else mean."""
         return majority if self.metadata.kind == "label" else mean
 

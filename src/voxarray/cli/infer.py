@@ -24,11 +24,11 @@ from voxarray.core.errors import UnsupportedError, VoxarrayError
 from voxarray.formats.registry import written_suffixes
 from voxarray.inference.axis_plan import BLENDS
 from voxarray.inference.cohort_layers import add_layer, ends_of_layers
+from voxarray.inference.network_input import subject_of
 from voxarray.inference.options import SUMS, InferenceOptions
 from voxarray.inference.planning import Placement
 from voxarray.inference.prediction_transform import InferenceTransform
 from voxarray.inference.reduction import ACTIVATIONS, OUTPUTS
-from voxarray.inference.scan import subject_of
 from voxarray.transforms import Compose
 
 _PLANNING = logging.getLogger("voxarray.inference")

@@ -9,11 +9,11 @@ from typing import Any
 
 from voxarray.archive.verify import Examination, Problem, compare, examine
 from voxarray.cohort.catalogue import parquet
-from voxarray.cohort.catalogue.agreement import Listing, stale
 from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.catalogue.finalise import last_failures
 from voxarray.cohort.catalogue.namesakes import CODE, Places, namesakes
 from voxarray.cohort.catalogue.pipelines import pipeline_of
+from voxarray.cohort.catalogue.staleness import Listing, stale
 from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.described import digest_of

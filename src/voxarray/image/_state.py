@@ -25,9 +25,9 @@ from voxarray.image._arguments import (
     require_no_other_place,
     voxels_argument,
 )
+from voxarray.image._guarded_dict import GuardedDict
 from voxarray.image._memory import private_copy, unaliased
 from voxarray.image._origin import OnePath, Origin
-from voxarray.image._record import Record
 from voxarray.image._subject_member import SubjectMember
 from voxarray.source.array import ArraySource
 from voxarray.source.base import Channels, Source
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Copied = TypeVar("Copied", bound="ImageState")
 
 
-class ImageState(SubjectMember, Record):
+class ImageState(SubjectMember, GuardedDict):
     """Fields in a dict, one sliced source, and a tensor once it is loaded, under ``"data"``.
 
     Whoever makes one sets `_origin`, or `_sliced`, and stores the fields ``path``, ``stem`` and

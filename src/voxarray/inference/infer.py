@@ -13,9 +13,9 @@ from voxarray.core.progress import ProgressOption
 from voxarray.inference.cohort_layers import add_layer, add_layers
 from voxarray.inference.inference import Inference
 from voxarray.inference.loading import loaded
+from voxarray.inference.network_input import subject_of
 from voxarray.inference.options import InferenceOptions
 from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
-from voxarray.inference.scan import subject_of
 
 
 def infer(

@@ -19,16 +19,16 @@ from voxarray.core.progress import ProgressOption, reporting
 from voxarray.formats.registry import writable_format
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.inference.classes import Classes
-from voxarray.inference.job import Job
 from voxarray.inference.loading import LoadedModel
 from voxarray.inference.network import Network
+from voxarray.inference.network_input import Scan, scan_of
 from voxarray.inference.options import SUMS, InferenceOptions
 from voxarray.inference.planning import Patching, Placement, Probe, placed, probe
 from voxarray.inference.predicted import Outline, Predicted, Report, gathered
 from voxarray.inference.provenance import identity_of
 from voxarray.inference.reduction import Reduction
 from voxarray.inference.rehearsal import require_writable
-from voxarray.inference.scan import Scan, scan_of
+from voxarray.inference.volume_job import VolumeJob
 from voxarray.saving import projected_peak, save
 from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
@@ -319,7 +319,7 @@ def _require_apart(target: str, scan: Scan) -> None:
             )
 
 
-def _counter(callback: Callable[[int, int], None] | None, job: Job) -> Report:
+def _counter(callback: Callable[[int, int], None] | None, job: VolumeJob) -> Report:
     """Tells a bar of patches, as the bytes that they are read as."""
     done = 0
     each = job.reader.patch_bytes

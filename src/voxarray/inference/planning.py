@@ -1,4 +1,4 @@
-"""From what a user says to a `Job`: sizes, orders, memory and disk, before voxels are read."""
+"""From what a user says to a `VolumeJob`: sizes, orders, memory, disk, before voxels are read."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from voxarray.core import memory
 from voxarray.core.memory import format_bytes
 from voxarray.geometry.selection import Shape3
-from voxarray.inference.job import Cost, Job
 from voxarray.inference.native_blocks import NativeBlocks, block_edge, is_same_grid
 from voxarray.inference.network import Network
+from voxarray.inference.network_input import Scan
 from voxarray.inference.network_memory import ResidentPeak
 from voxarray.inference.patch_plan import PatchPlan
 from voxarray.inference.patch_reader import PatchReader
 from voxarray.inference.reduction import Reduction
-from voxarray.inference.scan import Scan
 from voxarray.inference.scratch_file import require_room
+from voxarray.inference.volume_job import Cost, VolumeJob
 from voxarray.patches.patch_sizes import three
 
 log = logging.getLogger("voxarray.inference")
@@ -43,7 +43,7 @@ class Placement:
         writing: Bytes of RAM that writing the result needs besides.
     """
 
-    job: Job
+    job: VolumeJob
     cost: Cost
     limit: float
     streams: bool
@@ -115,7 +115,7 @@ class Patching:
 
     def job(
         self, scan: Scan, network: Network, classes: int, reduction: Reduction, order: Order
-    ) -> Job:
+    ) -> VolumeJob:
         """The job of a scan, its patches in an order."""
         shape = scan.network_input.grid.shape
         x, y, z = (max(0, p - n) // 2 for n, p in zip(shape, self.size, strict=True))
@@ -130,7 +130,7 @@ class Patching:
             blocks = NativeBlocks(
                 plan, scan.network_input.grid, (x, y, z), scan.native, block_edge(classes)
             )
-        return Job(
+        return VolumeJob(
             reader,
             network,
             classes,
@@ -212,7 +212,12 @@ def placed(
 
 
 def _placement(
-    job: Job, budget: int, network_bytes: int, writing: int, computed: list[int], in_order: bool
+    job: VolumeJob,
+    budget: int,
+    network_bytes: int,
+    writing: int,
+    computed: list[int],
+    in_order: bool,
 ) -> Placement:
     free = job.cost()
     streams = in_order and job.channels == 1 and free.planes <= budget // 4

@@ -13,9 +13,9 @@ from voxarray.core.errors import StateError
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
-from voxarray.inference.job import Job
 from voxarray.inference.one_pass import OnePass
 from voxarray.inference.output_planes import OutputPlanes
+from voxarray.inference.volume_job import VolumeJob
 from voxarray.patches.accumulator import Accumulator
 from voxarray.source.base import Channels, OriginalHeader, Source, VoxelStream, digest
 
@@ -38,7 +38,7 @@ class Predicted(OnePass):
         label_table: Names and colours of the labels, and not those of what was shown.
     """
 
-    job: Job
+    job: VolumeJob
     limit: float
     cells: int
     peak: int
@@ -148,7 +148,7 @@ class Gathered(Source):
     """
 
     voxels: Accumulator
-    job: Job
+    job: VolumeJob
     scaling: Scaling | None = None
     origin: OriginalHeader | None = None
     label_table: tuple[Any, ...] = ()
@@ -193,7 +193,7 @@ class Gathered(Source):
 
 
 def gathered(
-    job: Job,
+    job: VolumeJob,
     limit: float,
     cells: int,
     report: Report,

@@ -20,10 +20,10 @@ from voxarray.geometry.selection import Shape4
 from voxarray.image import LabelMap, ScalarImage
 from voxarray.inference.inference import Inference
 from voxarray.inference.loading import LoadedModel, loaded
+from voxarray.inference.network_input import Scan
 from voxarray.inference.one_pass import OnePass
 from voxarray.inference.options import InferenceOptions
 from voxarray.inference.planning import Placement
-from voxarray.inference.scan import Scan
 from voxarray.source.base import (
     Channels,
     OriginalHeader,

@@ -21,7 +21,7 @@ from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
 from voxarray.storage.saved_together import OpenedTogether
-from voxarray.subject import agreement, destinations
+from voxarray.subject import destinations, same_geometry
 from voxarray.subject._plotting import PlotMixin
 from voxarray.subject.saving_call import SavingCall
 from voxarray.tensors.collate_registration import register_collation
@@ -96,7 +96,7 @@ class Subject(PlotMixin, dict[str, Any]):
                 raise KeyError(
                     f"no field {key!r} in the subject, which has {listed(self)}"
                 ) from None
-        agreement.require_sliced_alike(self._images, key)
+        same_geometry.require_sliced_alike(self._images, key)
         sliced = self.copy()
         for name, image in self._images.items():
             sliced[name] = image[key]
@@ -340,11 +340,11 @@ class Subject(PlotMixin, dict[str, Any]):
         Args:
             tolerance: Largest distance between corresponding voxels, in voxels.
         """
-        return agreement.same_grid(self._images, tolerance)
+        return same_geometry.same_grid(self._images, tolerance)
 
     def check_consistent_space(self) -> None:
         """Raise StateError (``GRIDS_DIFFER``) unless `same_grid`."""
-        agreement.require_same_grid(self._images)
+        same_geometry.require_same_grid(self._images)
 
     def check_consistent_spatial_shape(self) -> None:
         """Raise StateError unless all images have the same (W, H, D)."""
@@ -372,7 +372,7 @@ class Subject(PlotMixin, dict[str, Any]):
         Raises:
             StateError: If it differs (code ``GRIDS_DIFFER``); also a RuntimeError.
         """
-        agreement.require_same(self._images, attribute, relative_tolerance, absolute_tolerance)
+        same_geometry.require_same(self._images, attribute, relative_tolerance, absolute_tolerance)
 
     @property
     def _images(self) -> dict[str, Image]:

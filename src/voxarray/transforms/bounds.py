@@ -15,7 +15,7 @@ from voxarray.ops.padding import checked_mode
 from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.padded import padded
-from voxarray.subject import Subject, agreement
+from voxarray.subject import Subject, same_geometry
 from voxarray.transforms.transform import SpatialTransform
 
 Bounds = int | Sequence[int]
@@ -52,7 +52,7 @@ class Crop(SpatialTransform):
 
     def apply_transform(self, subject: Subject) -> Subject:
         images = self.get_images(subject)
-        if images and any(self.bounds_parameters) and not agreement.same_grid(images):
+        if images and any(self.bounds_parameters) and not same_geometry.same_grid(images):
             warn_by_code(
                 "GRIDS_DIFFER",
                 f"{self!r} cuts away different places of {', '.join(images)}, since they are on "

@@ -27,7 +27,7 @@ from voxarray.core.errors import ChecksumError, SourceChangedError
 from voxarray.patches import foreseen
 from voxarray.patches.locations import UniformDraw
 from voxarray.storage.chunk_cache import ChunkCache
-from voxarray.storage.remote import arrivals, fetches, objects, slots
+from voxarray.storage.remote import arrivals, objects, prefetch, request_slots
 
 SIZE = 12
 
@@ -108,17 +108,17 @@ def puts(monkeypatch):
 @pytest.fixture
 def ahead(monkeypatch):
     """Numbers of parts that are fetched ahead at once, and of bytes: the most of each."""
-    most, begin = {"parts": 0, "all": 0, "bytes": 0, "fetched": 0}, slots.Slots.begin_ahead
+    most, begin = {"parts": 0, "all": 0, "bytes": 0, "fetched": 0}, request_slots.Slots.begin_ahead
 
     def counted(one, *args):
         result = begin(one, *args)
         most["fetched"] += result
         most["parts"] = max(most["parts"], one.ahead)
         most["all"] = max(most["all"], one.all)
-        most["bytes"] = max(most["bytes"], fetches._fetches._bytes)
+        most["bytes"] = max(most["bytes"], prefetch._prefetches._bytes)
         return result
 
-    monkeypatch.setattr(slots.Slots, "begin_ahead", counted)
+    monkeypatch.setattr(request_slots.Slots, "begin_ahead", counted)
     return most
 
 
@@ -285,7 +285,7 @@ def test_requests_under_way_stay_within_the_setting(server, bucket, kept, ahead)
         for index in range(20):
             patches[index]
         settled()
-    assert 0 < ahead["parts"] <= 5 - slots.RESERVED
+    assert 0 < ahead["parts"] <= 5 - request_slots.RESERVED
     assert ahead["all"] <= 5
 
 
@@ -338,8 +338,8 @@ def test_nothing_of_what_came_stays_in_memory(server, bucket, kept):
     for index in range(4):
         patches[index]
     settled()
-    assert fetches._fetches._bytes == 0
-    assert slots.slots().all == slots.slots().ahead == 0
+    assert prefetch._prefetches._bytes == 0
+    assert request_slots.slots().all == request_slots.slots().ahead == 0
     assert not read_ahead.read_ahead()._read_now
 
 
@@ -353,7 +353,7 @@ def test_what_fails_ahead_is_read_by_whoever_needs_it(server, bucket, kept, monk
     async def fail(*_):
         failed.append(1)
 
-    monkeypatch.setattr(fetches, "asked", fail)
+    monkeypatch.setattr(prefetch, "asked", fail)
     patches = dataset(bucket)
     for index in range(12):
         require_right(patches[index], voxels)
@@ -404,14 +404,14 @@ def test_damage_in_the_store_is_found_by_the_read(server, bucket, kept):
     patches = dataset(bucket)
     assert patches[0]["t1"]["data"].shape == (1, SIZE, SIZE, SIZE)
     patches._loader.reading.reader(0)
-    tag = fetches.asked
+    tag = prefetch.asked
 
     async def damaged(*args):
         data = await tag(*args)
         return None if data is None else bytes(byte ^ 255 for byte in bytes(data))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fetches, "asked", damaged)
+        patch.setattr(prefetch, "asked", damaged)
         with suppress(ChecksumError):  # it came while it was waited for
             patches[1]
         settled()

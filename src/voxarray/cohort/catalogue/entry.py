@@ -13,7 +13,7 @@ import numpy as np
 from voxarray.archive.layer_names import names_in
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.roots import root_of
+from voxarray.archive.root_prefix import root_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import Opened
 from voxarray.core.dtype_names import dtype_name

@@ -15,7 +15,7 @@ from typing import Any
 from voxarray.storage.remote.event_loop import running_loop
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.obstore_objects import ObstoreObjects, obstore, stamp_of
-from voxarray.storage.remote.slots import slots
+from voxarray.storage.remote.request_slots import slots
 
 Part = tuple[ObstoreObjects, str, int, int, Stamp]
 """Where, the key, offset, length, and the stamp that the object must have."""

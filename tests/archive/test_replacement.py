@@ -11,7 +11,7 @@ from archive_samples import OBLIQUE, archive, blobs
 from layer_samples import SHAPE, everything, labels
 
 import voxarray as vx
-from voxarray.archive import exchange, generations, layers, publication, staging
+from voxarray.archive import generations, layers, publication, replacement, staging
 from voxarray.archive.convert import convert
 from voxarray.archive.generations import HISTORY
 from voxarray.archive.manifest import KEY
@@ -158,7 +158,7 @@ class _no_lock:
 
 @pytest.fixture
 def without_locks(monkeypatch):
-    for module in (exchange, generations):
+    for module in (replacement, generations):
         monkeypatch.setattr(module, "swap_lock", _no_lock)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from voxarray.core import thread_pools
 from voxarray.storage.remote.arrivals import Part, asked
 from voxarray.storage.remote.event_loop import running_loop
-from voxarray.storage.remote.slots import slots
+from voxarray.storage.remote.request_slots import slots
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +25,7 @@ _GONE.set_result(None)
 
 
 @dataclass(eq=False, slots=True)
-class Fetch:
+class Prefetch:
     """One part.
 
     Attributes:
@@ -42,7 +42,7 @@ class Fetch:
     most: int
     room: int
     keep: Callable[[Any], None]
-    end: Callable[[Fetch], None]
+    end: Callable[[Prefetch], None]
     is_wanted: bool = field(default=False, init=False)
     _data: Future[Any] = field(default_factory=Future, init=False)
 
@@ -61,7 +61,7 @@ class Fetch:
         data = self._data
         if not data.done() and not self.is_wanted:
             self.is_wanted = True
-            running_loop().call_soon_threadsafe(_fetches.prefer, self)
+            running_loop().call_soon_threadsafe(_prefetches.prefer, self)
         return data.result()
 
     async def run(self) -> None:
@@ -80,23 +80,23 @@ class Fetch:
             self.end(self)
 
 
-class _Fetches:
+class _Prefetches:
     """Those that wait, in the order in which they are needed, and the bytes of those under way.
 
     Used by the thread of the event loop alone.
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Fetch] = deque()
+        self._waiting: deque[Prefetch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._bytes = 0
 
-    def add(self, new: Iterable[Fetch]) -> None:
+    def add(self, new: Iterable[Prefetch]) -> None:
         slots().freed = self._begin
         self._waiting.extend(new)
         self._begin()
 
-    def prefer(self, one: Fetch) -> None:
+    def prefer(self, one: Prefetch) -> None:
         """Somebody waits for this one."""
         if one in self._waiting:
             self._waiting.remove(one)
@@ -116,7 +116,7 @@ class _Fetches:
             self._tasks.add(task)  # the loop itself keeps none
             task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, one: Fetch) -> None:
+    async def _run(self, one: Prefetch) -> None:
         try:
             await one.run()
         finally:
@@ -124,17 +124,17 @@ class _Fetches:
             self._begin()
 
 
-_fetches = _Fetches()
+_prefetches = _Prefetches()
 
 
-def begin(new: Iterable[Fetch]) -> None:
+def begin(new: Iterable[Prefetch]) -> None:
     """Fetch parts when there is room for them, in the order in which they are needed."""
-    running_loop().call_soon_threadsafe(_fetches.add, list(new))
+    running_loop().call_soon_threadsafe(_prefetches.add, list(new))
 
 
 def _forget_in_child() -> None:
-    global _fetches
-    _fetches = _Fetches()
+    global _prefetches
+    _prefetches = _Prefetches()
 
 
 if hasattr(os, "register_at_fork"):

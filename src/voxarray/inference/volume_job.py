@@ -57,7 +57,7 @@ class Cost:
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class VolumeJob:
     """A volume to predict.
 
     Attributes:

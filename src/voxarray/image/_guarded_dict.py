@@ -7,7 +7,7 @@ from typing import Any
 _MISSING = object()
 
 
-class Record(dict[str, Any]):
+class GuardedDict(dict[str, Any]):
     """A dict whose writes all go through `__setitem__`, and removals through `__delitem__`.
 
     In a plain subclass of dict ``update``, ``setdefault``, ``pop``, ``popitem``, ``clear`` and
