@@ -43,7 +43,7 @@ PARTS = {
     "decoding the file": (gzip_at_once, "_decode_member"),
     "sha256 of the file": (file_digest.FileDigest, "_run"),
     "halving": (write_plan, "mean"),
-    "voting": (write_plan, "mode"),
+    "voting": (write_plan, "majority"),
     "encoding": (codecs.Codec, "encode"),
     "decoding what was encoded": (codecs.Codec, "decode_body"),
     "encoding, with that and copies": (level_writer.LevelWriter, "encode"),
