@@ -361,6 +361,17 @@ def test_docstrings_of_packages_name_what_is_there(name: str) -> None:
     assert not unknown_names(name, docstring or "")
 
 
+def test_the_architecture_page_names_files_that_are_there() -> None:
+    repository = ROOT.parents[1]
+    page = (repository / "notebooks" / "pages" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`([\w/]+\.pyi?)`", page))
+    assert "ops/padding.py" in named
+    files = [*ROOT.rglob("*.py*"), *(repository / "tests").rglob("*.py")]
+    files += (repository / "benchmarks").glob("*.py")
+    missing = {name for name in named if not any(file.match(name) for file in files)}
+    assert not missing
+
+
 def test_stale_names_in_docstrings_are_seen() -> None:
     table = "\n    header    the fields    reader: opening it\n    gone      nothing\n"
     assert unknown_names("formats.nrrd", table) == {"reader", "gone"}
