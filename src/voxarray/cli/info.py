@@ -13,11 +13,11 @@ from voxarray.archive.projection import projected_peak
 from voxarray.cli.console import console, output_options
 from voxarray.cli.outcome import Outcome
 from voxarray.core import memory, resource_limits, settings
-from voxarray.core.length_text import millimetres
 from voxarray.core.memory import format_bytes
 from voxarray.core.printable import printable
 from voxarray.core.promotion import tensor_dtype
 from voxarray.formats.registry import is_image_folder, open_source
+from voxarray.geometry.grid import millimetres
 from voxarray.source.base import Source
 from voxarray.storage.remote.address import is_url
 

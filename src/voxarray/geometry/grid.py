@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voxarray.core.errors import GridError
-from voxarray.core.length_text import millimetres
 from voxarray.geometry.selection import Selection, Shape3, matrix
 
 Points = NDArray[np.float64]
@@ -28,6 +27,10 @@ SAME_GRID_TOLERANCE = 1e-3
 
 _MIN_VOLUME = 1e-9
 """Smallest |det| of the unit-column matrix: below, voxel axes are not independent."""
+
+_SMALL = 0.1
+_NOISE = 1e-9
+"""Millimetres that no microscope resolves: what rounding leaves of nothing."""
 
 _AXIS_CODES = (("L", "R"), ("P", "A"), ("I", "S"))
 
@@ -268,6 +271,19 @@ class Grid:
             for low, high, n in zip(lows, highs, other.shape, strict=True)
         )
         return x, y, z
+
+
+def millimetres(value: float) -> str:
+    """Two decimals as of a scan, or three significant digits of what is smaller than 0.1 mm.
+
+    Examples:
+        >>> [millimetres(one) for one in (0.9375, 0.000325, -12.5, 1e-17)]
+        ['0.94', '0.000325', '-12.50', '0.00']
+    """
+    if _NOISE <= abs(value) < _SMALL:
+        text = f"{value:.3g}"
+        return text if "e" not in text else f"{value:.12f}".rstrip("0")
+    return f"{value if abs(value) >= _NOISE else 0.0:.2f}"
 
 
 def checked_affine(affine: ArrayLike) -> NDArray[np.float64]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from voxarray.core.errors import VoxarrayError
 from voxarray.core.keys import DATA
-from voxarray.core.length_text import millimetres
 from voxarray.core.memory import format_bytes
 from voxarray.core.promotion import tensor_type
+from voxarray.geometry.grid import millimetres
 from voxarray.storage.remote.address import Address, is_url
 
 if TYPE_CHECKING:

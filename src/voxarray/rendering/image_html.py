@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from voxarray.core import settings
 from voxarray.core.errors import MissingPackageError, VoxarrayError
 from voxarray.core.keys import DATA, LABEL
-from voxarray.core.length_text import millimetres
 from voxarray.core.memory import cache_limit, format_bytes
+from voxarray.geometry.grid import millimetres
 from voxarray.rendering.drawing import Style, are_labels, draw
 from voxarray.rendering.intensity_window import WITHOUT_OUTLIERS
 from voxarray.rendering.matplotlib_import import figure
