@@ -31,8 +31,8 @@ PATCH = 96
 def command(folder: Path) -> None:
     """Convert and view a scan larger than the memory budget.
 
-    The scan is a small one, enlarged; the demo writes it to --folder. It is also
-    sliced, and one patch is loaded as a tensor.
+    The demo enlarges a small scan and writes it to --folder. It also slices the scan, and loads
+    one patch as a tensor.
     """
     import dask.config
 

@@ -28,8 +28,8 @@ from voxarray.core.exit_codes import NOTHING_DONE, SOME_FAILED
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="How many times SCRIPT has been submitted so far. The job that finalise submits sets it; "
-    "leave it out by hand",
+    help="How many times SCRIPT has been submitted so far. The job that finalise submits gives it; "
+    "do not give it yourself",
 )
 @output_options(as_json=False)
 def command(destination: str, script: str | None, attempt: int) -> None:
