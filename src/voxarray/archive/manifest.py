@@ -375,8 +375,8 @@ def _unsealed(path: str) -> ChecksumError:
 
 def _refuse(path: str, seen: str) -> NoReturn:
     raise FormatError(
-        f"the manifest of {path} has a valid digest, but no version of voxarray writes what it "
-        f"has: {seen}. Convert the source again",
+        f"the manifest of {path} has a valid digest, but a content that no version of voxarray "
+        f"writes: {seen}. Convert the source again",
         code="BAD_METADATA",
         path=path,
     )

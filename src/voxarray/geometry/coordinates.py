@@ -40,8 +40,8 @@ def world_of(attrs: Mapping[Any, Any]) -> NDArray[np.float64]:
     unit, frame = attrs.get("unit", "mm"), attrs.get("world", "RAS+")
     if length_in_mm(unit) != 1 or frame != "RAS+":
         raise GridError(
-            f"the affine in the coordinate {WORLD_NAME!r} maps to {frame!r} in {unit!r}; give one "
-            f"to 'RAS+' in 'mm', in its attribute {WORLD_KEY!r}",
+            f"the affine in the coordinate {WORLD_NAME!r} maps to {frame!r} in {unit!r}: give its "
+            f"attribute {WORLD_KEY!r} an affine that maps to 'RAS+' in 'mm'",
             code="UNKNOWN_FRAME",
         )
     values = np.asarray(attrs[WORLD_KEY], object)
@@ -89,7 +89,7 @@ def _require_own_name(attrs: Mapping[Any, Any], dim: str) -> None:
     if original != dim:
         raise GridError(
             f"coordinate {dim!r} was {str(original)!r} before it was renamed: x, y and z carry the "
-            "affine, and under other names they would be another place. Rename it back; for "
+            "affine, and under other names their positions would be wrong. Rename it back; for "
             "another order of the axes, transpose the array, or use image.to_orientation(...)",
             code="FIXED_NAMES",
         )

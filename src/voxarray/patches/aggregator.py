@@ -203,8 +203,8 @@ class GridAggregator:
         )
         if not is_known:
             raise StateError(
-                f"there is no patch at {tuple(position)} in the grid of the sampler: locations are "
-                'batch["location"] of its own patches',
+                f"there is no patch at {tuple(position)} in the grid of the sampler: give "
+                'batch["location"] of patches from this sampler',
                 code="UNKNOWN_LOCATION",
             )
         x, y, z = (s // self._factor for s in start)

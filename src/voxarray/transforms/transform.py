@@ -153,8 +153,8 @@ class Transform:
                 )
             if new in subject:
                 warn_caller(
-                    f"FIELD_REPLACED: the subject already has {new!r}, which the image {old!r} "
-                    f"replaces that {self.name} keeps: to have both, give keep another name",
+                    f"FIELD_REPLACED: the subject already has {new!r}; it is replaced by the image "
+                    f"{old!r}, which {self.name} keeps: to have both, give keep another name",
                     VoxarrayWarning,
                 )
         return self.keep or {}

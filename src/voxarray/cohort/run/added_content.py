@@ -89,7 +89,7 @@ def refuse_to_lose(archive: str) -> None:
             f"To make it again would delete what was added to it: {', '.join(added)}; save it "
             "elsewhere (LabelMap.save), remove it from the archive (voxarray remove-labels, or "
             "vx.Archive for notes) and convert again, or pass overwrite=True (--overwrite). Until "
-            "then the archive stays as it is, but not in the catalogue",
+            "then the archive stays as it is, but is not in the catalogue",
             code="CONTENT_ADDED",
             path=archive,
         )

@@ -181,7 +181,9 @@ def _millimetres(pixels: ElementTree.Element, axis: str, remarks: list[str]) -> 
     unit = pixels.get(f"PhysicalSize{axis}Unit", _DEFAULT_LENGTH)
     size, factor = _number(text), length_in_mm(unit)
     if size is None or factor is None:
-        remarks.append(f"BAD_SPACING: PhysicalSize{axis} is {text[:40]!r} {unit[:40]!r}, no length")
+        remarks.append(
+            f"BAD_SPACING: PhysicalSize{axis} is {text[:40]!r} {unit[:40]!r}, not a valid length"
+        )
         return None
     return size * factor
 

@@ -157,10 +157,10 @@ class WritableObjects:
 
     def _without_conditions(self, error: Exception) -> UnsupportedError:
         return UnsupportedError(
-            f"the store of {self.url} takes no upload on the condition that no other writer was "
-            f"quicker ({without_secrets(error)}), so archives cannot be written there safely: "
-            "enable conditional writes (If-None-Match) in the store or in voxarray.remote-options, "
-            "or write to a local disk and copy the result",
+            f"the store of {self.url} has no conditional writes ({without_secrets(error)}), so "
+            "several writers could mix their archives there: enable conditional writes "
+            "(If-None-Match) in the store or in voxarray.remote-options, or write to a local disk "
+            "and copy the result",
             code="NO_CONDITIONS",
             path=self.url,
         )
