@@ -187,6 +187,14 @@ def plan_of(cohort: Path) -> dict:
     return json.loads((cohort / "plan.json").read_bytes())
 
 
+def alter(path: Path) -> None:
+    """Change the last voxel of an uncompressed file, which becomes newer by a second at least."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    touch(path)
+
+
 def touch(path: Path) -> None:
     """Make a file newer by a second."""
     status = os.stat(path)

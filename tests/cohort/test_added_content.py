@@ -7,7 +7,7 @@ import os
 import nibabel as nib
 import numpy as np
 import pytest
-from cohort_samples import AFFINE, archives, run, save, touch, truth, voxels
+from cohort_samples import AFFINE, alter, archives, run, save, touch, truth, voxels
 
 import voxarray as vx
 from voxarray.archive import publication
@@ -66,7 +66,7 @@ def correct_seg(archive, file):
 def test_an_archive_that_got_more_is_not_replaced(made, tmp_path, add, named, changed):
     add(made, label(tmp_path / "by hand.nii", 7))
     before = truth(tmp_path / "out")
-    touch(tmp_path / f"in/0/{changed}")
+    alter(tmp_path / f"in/0/{changed}")
     touch(tmp_path / "in/1/t1.nii")
     result = again(tmp_path)
     assert result.exit_code == 3
@@ -90,7 +90,7 @@ def test_the_plan_says_so_before_anything_is_converted(made, tmp_path):
 
     add_notes(made, None)
     assert "CONTENT_ADDED" not in planned().stderr  # it is up to date
-    touch(tmp_path / "in/0/t1.nii")
+    alter(tmp_path / "in/0/t1.nii")
     touch(tmp_path / "in/1/t1.nii")  # of which the archive has nothing more
     for more in (["--dry-run"], [], []):
         result = planned(*more)
@@ -105,7 +105,7 @@ def test_the_plan_says_so_before_anything_is_converted(made, tmp_path):
 
 
 def test_what_is_added_while_an_archive_is_made_again_stays(made, tmp_path, monkeypatch):
-    touch(tmp_path / "in/0/t1.nii")
+    alter(tmp_path / "in/0/t1.nii")
     refuse = task.refuse_to_lose
 
     def look(path):
@@ -180,7 +180,7 @@ def test_preprocessed_archives_keep_what_was_added_to_them(tmp_path):
 
 def test_workers_refuse_too(made, tmp_path):
     add_brain(made, label(tmp_path / "by hand.nii", 7))
-    touch(tmp_path / "in/0/t1.nii")
+    alter(tmp_path / "in/0/t1.nii")
     from voxarray.cohort.options import InputSelection
 
     pairs = (("t1", "{subject}/t1.nii"),), (("seg", "{subject}/seg.nii"),)
@@ -305,7 +305,7 @@ def test_a_cohort_follows_another_that_lost_a_label_map(made, tmp_path):
 
 def test_labels_go_from_archives_that_the_catalogue_does_not_list(made, tmp_path):
     made.add_labels("brain", label(tmp_path / "by hand.nii", 7))
-    touch(tmp_path / "in/0/t1.nii")
+    alter(tmp_path / "in/0/t1.nii")
     assert again(tmp_path).exit_code == 3  # CONTENT_ADDED: the row of the image says that it failed
     result = run("remove-labels", tmp_path / "out", "seg")
     assert (result.exit_code, "removed seg from 2 archives" in result.stdout) == (0, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from cohort_samples import archives, run, save, touch, truth
+from cohort_samples import alter, archives, run, save, touch, truth
 
 import voxarray as vx
 from voxarray.core.errors import ArchiveExistsError
@@ -93,7 +93,7 @@ def test_a_plan_says_what_is_up_to_date(made, tmp_path):
 
 def test_what_verify_advises_keeps_what_was_added(made, tmp_path):
     vx.Archive(archives(made)[0]).add_notes(quality="good")
-    touch(tmp_path / "in/0.nii")
+    alter(tmp_path / "in/0.nii")
     assert convert(tmp_path, *KEEP).exit_code == 3
     (problem,) = [one for one in vx.verify(made) if one.code == "OUTDATED"]
     assert "to keep what was added to it (the note 'quality')" in str(problem)

@@ -9,7 +9,7 @@ import time
 
 import dask.config
 import pytest
-from cohort_samples import report_codes, save, touch, truth
+from cohort_samples import alter, report_codes, save, truth
 from test_interruptions import check_whole, start
 
 import voxarray as vx
@@ -73,7 +73,7 @@ def test_an_image_that_will_be_refused_is_not_divided(tmp_path, source, jobs):
     build(source, tmp_path / "out", options=OPTIONS)
     [path] = (tmp_path / "out/subjects").glob("large*")
     vx.Archive(path).add_notes(quality="good")
-    touch(source / "large.nii")
+    alter(source / "large.nii")
     with dask.config.set({"voxarray.split-from": "100 KiB"}):
         made = build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
         assert [one.code for one in made.failures] == ["CONTENT_ADDED"]

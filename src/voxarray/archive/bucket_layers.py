@@ -121,6 +121,16 @@ def note(url: str, added: Mapping[str, Any], forgotten: tuple[str, ...]) -> Mani
     return published
 
 
+def restate(url: str, facts: Mapping[str, Any], identity: str) -> Manifest:
+    """As `voxarray.archive.layers.restate_source`."""
+    archive = _BucketArchive.at(url)
+    if archive.identity != identity:
+        raise replaced_meanwhile(archive.url)
+    before, published = archive.publish(Change(source=dict(facts)))
+    archive.tidy(before, published)
+    return published
+
+
 @dataclass(slots=True)
 class _BucketArchive:
     """An archive of ours in a bucket.
@@ -340,6 +350,7 @@ def _is_done(change: Change, manifest: Manifest) -> bool:
         and not set(change.removed) & set(names_in(manifest.files, root_of(manifest.files)))
         and all(manifest.metadata.get(key) == value for key, value in change.notes.items())
         and not set(change.forgotten) & set(manifest.metadata)
+        and all(manifest.source.get(key) == value for key, value in change.source.items())
     )
 
 

@@ -33,12 +33,14 @@ class Change:
         removed: Names of label maps that are removed.
         notes: New notes, by key.
         forgotten: Keys of notes that are removed.
+        source: New facts about the source, by key; they replace those of the same key.
     """
 
     added: Mapping[str, Mapping[str, FileEntry]] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     forgotten: tuple[str, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def apply(self, current: Manifest, path: str) -> Manifest:
         """The manifest after this change.
@@ -71,7 +73,7 @@ class Change:
             files |= entries
         if names := layer_names.names_in(files, root):
             files[root + LIST] = FileEntry.of(layer_names.list_document(names))
-        return current.successor(files, self._noted(current, path))
+        return current.successor(files, self._noted(current, path), self.source)
 
     def _noted(self, current: Manifest, path: str) -> Mapping[str, Any]:
         notes = dict(current.metadata)

@@ -25,6 +25,9 @@ from voxarray.source.base import Source
 from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.destination import destination_of
 
+LABEL_SHA256 = "label_sha256"
+"""Key of the sha256 of the files of label maps, by name, in the facts about the source."""
+
 
 def convert(
     source: Source,
@@ -91,6 +94,8 @@ def convert(
         values = {} if value_range is None else value_range.of(plans[""].metadata.scaling)
         size = source.bytes_on_disk
         source_facts = {"bytes": size, "sha256": digests[0], **(facts or {}), **values}
+        if labels:
+            source_facts[LABEL_SHA256] = dict(zip(labels, digests[1:], strict=True))
         finish(area, source_facts, options.overwrite, zipped=is_zip_name(target), confirm=confirm)
     return Conversion(
         path=target,

@@ -145,6 +145,29 @@ def change_notes(
         return publish_change(root, change, area.root, current.identity)
 
 
+def restate_source(path: str, facts: Mapping[str, Any], identity: str) -> Manifest:
+    """State other facts about the source of an archive; its files stay as they are.
+
+    Args:
+        path: The archive, a local folder or a place in a bucket.
+        facts: By key; they replace those of the same key.
+        identity: Of the archive that they are about.
+
+    Returns:
+        The new manifest.
+
+    Raises:
+        SourceChangedError: If another archive has taken its place meanwhile.
+        VoxarrayError: As `add_layer`. The archive is as it was.
+    """
+    url = _in_a_bucket(path)
+    if url is not None:
+        return bucket_layers.restate(url, facts, identity)
+    root, _ = _own(path)
+    with workspace(root) as area:
+        return publish_change(root, Change(source=dict(facts)), area.root, identity)
+
+
 def traces(root: str) -> dict[str, str]:
     """Traces of interrupted writers in an archive: text by key; none if it is no archive."""
     try:

@@ -139,13 +139,17 @@ class Manifest:
         return {**content, "source": dict(self.source), "files": files}
 
     def successor(
-        self, files: Mapping[str, FileEntry], metadata: Mapping[str, Any] | None = None
+        self,
+        files: Mapping[str, FileEntry],
+        metadata: Mapping[str, Any] | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> Manifest:
         """The manifest of the next generation.
 
         Args:
             files: All files of the next generation.
             metadata: All notes; None leaves them as they are.
+            source: New facts about the source, by key; the others stay as they are.
 
         Raises:
             FormatError: If the metadata are not what a manifest holds (``BAD_METADATA``).
@@ -160,6 +164,7 @@ class Manifest:
         return replace(
             self,
             files=files,
+            source={**self.source, **(source or {})},
             generation=self.generation + 1,
             previous=self.digest,
             base=self.identity,

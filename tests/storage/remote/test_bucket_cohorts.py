@@ -110,6 +110,23 @@ def test_what_is_added_between_two_looks_stays(cohort, scans_of, tmp_path, monke
     assert vx.Archive(url).notes == {"quality": "good"}
 
 
+def test_a_touched_source_is_known_again(cohort, scans_of, tmp_path):
+    scan = tmp_path / "in/sub-0.nii.gz"
+    scan.parent.mkdir()
+    shutil.copy(scans_of / scan.name, scan)
+    vx.convert_cohort(scan.parent, cohort)
+    [url] = CohortLayout.of(cohort).archives()
+    vx.Archive(url).add_notes(quality="good")
+    os.utime(scan, ns=(1, 1))
+    again = vx.convert_cohort(scan.parent, cohort)
+    assert (again.converted, again.present, again.failed) == (0, 1, 0)
+    assert vx.Archive(url).notes == {"quality": "good"}
+    assert vx.Cohort(cohort).names == ["sub-0"]
+    image_of(7).save(scan, overwrite=True)
+    again = vx.convert_cohort(scan.parent, cohort)
+    assert [one.code for one in again.failures] == ["CONTENT_ADDED"]
+
+
 def test_partitions(cohort, scans_of):
     runner = CliRunner()
     planned = runner.invoke(main, ["plan", str(scans_of), cohort])

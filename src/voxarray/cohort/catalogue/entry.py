@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from voxarray.core.errors import AccessDeniedError, TransportError, VoxarrayErro
 from voxarray.storage.remote.address import is_url
 
 KEY = "cohort"
+TOUCHED = "touched"
+"""Fact that is added to an archive whose source got another time, and has the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Entry:
         maximum: Largest finite value.
         bytes: Of the archive.
         labels: Names of the label maps in it, those that were added later included.
+        touched: Key of the item that it would be made of now, which differs from ``key`` by times
+            of files only; None if that was never found out.
     """
 
     key: str
@@ -42,6 +47,11 @@ class Entry:
     maximum: float | None
     bytes: int
     labels: tuple[str, ...] = ()
+    touched: str | None = None
+
+    def has_key(self, key: str) -> bool:
+        """Whether the archive is what an item of this key would be made into."""
+        return key in (self.key, self.touched)
 
     def is_of(self, item: Item) -> bool:
         """Whether the archive was made from this item.
@@ -49,7 +59,7 @@ class Entry:
         The names of label maps are compared, too, since keys depend on the files only.
         """
         names = [layer.name for layer in item.layers]
-        return self.key == item.key and (not names or names == self.facts["labels"])
+        return self.has_key(item.key) and (not names or names == self.facts["labels"])
 
 
 def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
@@ -59,6 +69,7 @@ def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
     return {
         KEY: {
             "key": item.key,
+            **unstamped_of(item),
             "subject": item.subject,
             "image": item.image,
             "kind": item.kind,
@@ -71,6 +82,15 @@ def facts_of(item: Item, opened: Opened) -> dict[str, Any]:
             "facts": {k: v for k, v in item.facts.items() if not k.startswith("_")},
         }
     }
+
+
+def unstamped_of(item: Item) -> dict[str, str]:
+    """The fact by which an archive is known again after its source was touched.
+
+    None of inputs of several files: the archive holds the sha256 of only one of them.
+    """
+    are_files = all(one.stamp.is_of_file(os.path.basename(one.source)) for one in item.inputs)
+    return {"unstamped": item.unstamped} if item.unstamped and are_files else {}
 
 
 def entry_of(archive: str) -> Entry | None:
@@ -92,6 +112,7 @@ def entry_of(archive: str) -> Entry | None:
             high,
             sum(file.size for file in manifest.files.values()),
             tuple(names_in(manifest.files, root_of(manifest.files))),
+            facts.get(TOUCHED),
         )
     except (VoxarrayError, OSError, KeyError, TypeError) as error:
         if is_url(archive) and isinstance(error, (AccessDeniedError, TransportError)):
@@ -111,6 +132,7 @@ def _are_facts(facts: Any) -> bool:
         and _is_list(facts.get("spacing"), (int, float), 3)
         and _is_list(facts.get("labels"), (str,))
         and isinstance(facts.get("facts"), dict)
+        and isinstance(facts.get(TOUCHED, ""), str)
         and _is_type(facts["dtype"])
         and _is_text(facts)
     )

@@ -59,7 +59,11 @@ class InputFingerprint:
                 "path",
                 path=location,
             )
-        return cls(sum(row[1] for row in rows), max(row[2] for row in rows), _short(repr(rows)))
+        return cls(sum(row[1] for row in rows), max(row[2] for row in rows), _digest(rows))
+
+    def is_of_file(self, name: str) -> bool:
+        """Whether it is the fingerprint of a single local file of this name."""
+        return self.digest == _digest([(name, self.size, self.mtime_ns)])
 
     @classmethod
     def _of_store(cls, location: str) -> InputFingerprint:
@@ -125,6 +129,10 @@ def _files(location: str) -> list[str]:
                 if entry.is_file() and not entry.name.startswith(".")
             )
     return files_of(location)
+
+
+def _digest(rows: Sequence[tuple[str, int, int]]) -> str:
+    return _short(repr(rows))
 
 
 def _short(text: str) -> str:

@@ -108,6 +108,8 @@ class Item:
         header: None if it could not be opened.
         facts: Columns of the catalogue that are known from names, headers and tables.
         key: Digest of the inputs, their label maps and the options.
+        unstamped: The same digest without the fingerprints of the inputs; empty in plans of release
+            0.2.0 and before, and for archives that are not made from files.
         failure: Why it cannot be converted, if that is known from its header.
     """
 
@@ -120,7 +122,13 @@ class Item:
     header: Header | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     key: str
+    unstamped: str = ""
     failure: Failure | None = None
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What it is made from: the image first, then its label maps."""
+        return (self.origin, *(layer.origin for layer in self.layers))
 
     @property
     def size(self) -> int:
@@ -157,6 +165,7 @@ class Item:
             header=header and _header(header),
             facts=content["facts"],
             key=content["key"],
+            unstamped=content.get("unstamped", ""),
             failure=failure and Failure.from_json(failure),
         )
 

@@ -345,19 +345,22 @@ def _item(opened: _OpenedInput, layers: Sequence[_OpenedInput], digest: str) -> 
         key="",
         failure=opened.failure,
     )
-    return replace(item, key=_key(item, discovered.kept, digest))
+    unstamped = _key(item, discovered.kept, digest, stamped=False)
+    return replace(item, key=_key(item, discovered.kept, digest), unstamped=unstamped)
 
 
-def _key(item: Item, kept: Mapping[str, Any], digest: str) -> str:
+def _key(item: Item, kept: Mapping[str, Any], digest: str, *, stamped: bool = True) -> str:
     """Digest of what the archive of an item depends on.
 
     Args:
         item: With all but its key.
         kept: What a table says of its image, which its archive holds, too.
         digest: Of the options.
+        stamped: Whether the fingerprints of the files are part of it.
     """
-    origins = [item.origin, *(layer.origin for layer in item.layers)]
-    inputs = [[o.source, o.stamp.digest, o.header, o.series] for o in origins]
+    inputs = [
+        [o.source, o.stamp.digest if stamped else None, o.header, o.series] for o in item.inputs
+    ]
     cells = [dict(kept)] if kept else []
     return key_of([item.subject, item.image, item.kind, inputs, digest, *cells])
 

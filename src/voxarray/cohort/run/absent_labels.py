@@ -125,8 +125,12 @@ def _is_in_another(label: str, item: Item, folder: CohortLayout, *, zipped: bool
         return False
     for home in _others(label, item, homes):
         entry = entry_of(folder.archive(home.slug, zipped))
-        entry_state = None if entry is None else (entry.key, tuple(entry.facts["labels"]))
-        if entry is not None and entry_state == (home.key, home.labels) and label in entry.labels:
+        if (
+            entry is not None
+            and entry.has_key(home.key)
+            and tuple(entry.facts["labels"]) == home.labels
+            and label in entry.labels
+        ):
             return True
     return False
 
@@ -152,7 +156,7 @@ def gone_labels(entry: Entry, item: Item, folder: CohortLayout, *, zipped: bool)
         folder: Of the cohort.
         zipped: Whether archives of the cohort are files.
     """
-    if entry.key == item.key:  # of the same files, under other names
+    if entry.has_key(item.key):  # of the same files, under other names
         return []
     planned = {layer.name for layer in item.layers}
     return [

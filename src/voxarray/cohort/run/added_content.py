@@ -44,7 +44,7 @@ def warn_of_additions(
     """
     paths = {item.key: folder.archive(item.slug, plan.zipped) for item in plan.items}
     existing = {key: entries.get(os.path.basename(path)) for key, path in paths.items()}
-    changed = [paths[key] for key, entry in existing.items() if entry and entry.key != key]
+    changed = [paths[key] for key, entry in existing.items() if entry and not entry.has_key(key)]
     names = [os.path.basename(path) for path in changed if is_refused(path)]
     if names:
         more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
@@ -54,7 +54,8 @@ def warn_of_additions(
             "archives; convert will refuse, and leave them as they are: "
             f"{', '.join(names[:_TOLD])}{more}. Save elsewhere what was added, and remove it from "
             "the archives (voxarray remove-labels); or pass --overwrite to convert, which deletes "
-            "it",
+            "it. If only the times of the source files have changed, convert may find that out, "
+            "and the archives are up to date",
         )
 
 

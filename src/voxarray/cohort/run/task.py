@@ -25,6 +25,7 @@ from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.prepared import Prepared, prepare
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
+from voxarray.cohort.run.touched import renewed
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.core.progress import Progress
 from voxarray.source.dropped_blocks import dropped_afterwards
@@ -172,8 +173,10 @@ def _attempt(
         return "failed", lost, ""
     confirm = partial(_confirm, archive, task, folder) if exists and not task.overwrite else None
     try:
-        if confirm is not None:
-            confirm()  # now, and again before publishing, since a conversion may take minutes
+        # Now, and again before publishing, since a conversion may take minutes.
+        if confirm is not None and _stays(archive, task, confirm):
+            sync_later(folder.subjects)
+            return "present", None, ""
         Journal.of(folder.journal).note({"slug": item.slug, "status": BEGUN, "key": item.key})
         prepared = task.prepared or prepare(opener, item)
         opened = prepared.opened
@@ -217,6 +220,24 @@ def _confirm(archive: str, task: Task, folder: CohortLayout) -> None:
     # Not for mapped cohorts: a label map that their source lacks was removed on purpose.
     if isinstance(task.opener, FileOpener):
         refuse_to_leave_out(archive, task.item, folder, zipped=task.options.zipped)
+
+
+def _stays(archive: str, task: Task, confirm: Callable[[], None]) -> bool:
+    """Whether an archive that may not be replaced need not be, either: see `renewed`.
+
+    Others may be replaced; what of them is up to date after all is made again, and nothing is lost.
+
+    Raises:
+        ArchiveExistsError: It may not be replaced, and should be.
+        VoxarrayError, OSError: As `renewed`.
+    """
+    try:
+        confirm()
+    except ArchiveExistsError as error:
+        if error.code == "CONTENT_ADDED" and renewed(archive, task.item, task.opener):
+            return True
+        raise
+    return False
 
 
 def is_made(archive: str, item: Item) -> bool:
