@@ -98,7 +98,9 @@ def test_a_run_with_workers_killed_twenty_times(tmp_path):
     kill_again_and_again(tmp_path, 20, "--workers", 2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU]
+)
 def test_a_terminated_run_drops_its_image_and_writes_the_catalogue(tmp_path, number):
     source, cohort = tmp_path / "in", tmp_path / "out"
     for seed in range(40):
@@ -142,6 +144,34 @@ def test_one_image_that_is_asked_to_end_leaves_nothing(tmp_path, number, form):
     assert process.returncode == 75, told
     assert b"run the same command again" in told
     assert os.listdir(tmp_path) == ["scan.nii.gz"]
+
+
+_HANDLED = """
+import faulthandler, os, signal, sys
+from voxarray.cohort.run.interrupts import Stopped, stoppable
+heard = []
+signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+faulthandler.register(signal.SIGUSR2, file=open(os.devnull, "w"))
+signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+with stoppable():
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):
+        os.kill(os.getpid(), number)
+os.kill(os.getpid(), signal.SIGUSR2)
+assert heard == [1]
+signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+try:
+    with stoppable():
+        os.kill(os.getpid(), signal.SIGXCPU)
+except Stopped:
+    os.kill(os.getpid(), signal.SIGXCPU)  # as the system does again and again
+    sys.exit(17)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs handlers to be listed")
+def test_handlers_of_the_users_process_stay():
+    done = subprocess.run([sys.executable, "-c", _HANDLED], capture_output=True, timeout=100)
+    assert done.returncode == 17, done.stderr
 
 
 def test_what_nohup_ignores_is_ignored(tmp_path):

@@ -1,6 +1,8 @@
-"""SIGTERM and SIGHUP as exceptions: running conversions are dropped, finished ones are recorded.
+"""Signals that ask to end, as exceptions: running conversions are dropped, finished ones recorded.
 
-Job systems send SIGTERM before they kill a process; SIGHUP comes when the terminal is closed.
+Job systems send SIGTERM before they kill a process, or what the user chose, mostly SIGUSR1 or
+SIGUSR2 (``sbatch --signal``, ``qsub -notify``); the system sends SIGXCPU when processor time runs
+out; SIGHUP comes when the terminal is closed.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -19,29 +21,60 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise `Stopped` in the body; once, so that cleaning up is not interrupted.
+    """Signals raise `Stopped` in the body; once, so that cleaning up is not interrupted.
 
-    Signals that ``nohup`` ignores stay ignored. In threads other than the main one, where Python
-    allows no handlers, nothing changes.
+    Signals that ``nohup`` ignores stay ignored, and those that programs use for ends of their own
+    (SIGUSR1, SIGUSR2, SIGXCPU) stay with a handler that the process has for them. In threads other
+    than the main one, where Python allows no handlers, nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before: dict[int, Any] = {}
-    for number in _ASKING:
+    for number in [*_ASKING, *(one for one in _OF_JOBS if _is_free(one))]:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, _stop)
+            before[number] = signal.getsignal(number)
+    received: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        raise Stopped
+
     try:
+        for number in before:
+            signal.signal(number, stop)
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # The system repeats it each second of processor time, and kills at the hard limit:
+            # with its default, the next one would end the process before the catalogue is written.
+            if number not in received or number != _REPEATED:
+                signal.signal(number, handler)
 
 
-_ASKING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+def _known(*names: str) -> list[int]:
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
-def _stop(_: int, __: FrameType | None) -> None:
-    for number in _ASKING:
-        signal.signal(number, signal.SIG_IGN)
-    raise Stopped
+_ASKING = _known("SIGTERM", "SIGHUP")
+_OF_JOBS = _known("SIGUSR1", "SIGUSR2", "SIGXCPU")
+_REPEATED = getattr(signal, "SIGXCPU", None)
+
+
+def _is_free(number: int) -> bool:
+    """Whether nobody in this process handles a signal, whose default is to end the process."""
+    return signal.getsignal(number) is signal.SIG_DFL and not _caught() >> (number - 1) & 1
+
+
+def _caught() -> int:
+    """Signals with a handler, a bit each; 0 where the system does not tell.
+
+    Python knows nothing of handlers that were installed in C, as `faulthandler.register` does.
+    """
+    with suppress(OSError, ValueError), open("/proc/self/status", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("SigCgt:"):
+                return int(line.split()[1], 16)
+    return 0
