@@ -254,6 +254,25 @@ def test_a_transform_that_does_nothing_says_so():
 
 @pytest.mark.parametrize(
     ("returned", "kind"),
+    [(lambda _: None, "NoneType"), (lambda one: dict(one), "dict"), (lambda _: 5, "int")],
+)
+def test_what_apply_transform_must_return(path, returned, kind):
+    class Own(Transform):
+        def apply_transform(self, subject):
+            return returned(subject)
+
+    what = rf"Own.apply_transform returned {kind}, not a subject: return"
+    for given in (vx.ScalarImage(path), subject(path), VOXELS):
+        for transform in (Own(), vx.Compose([Own()]), Own(keep={"image": "before"})):
+            if transform.keep and not isinstance(given, vx.ScalarImage):
+                continue
+            with pytest.raises(vx.VoxarrayError, match=what) as one:
+                transform(given)
+            assert (type(one.value).__name__, one.value.code) == ("FormatError", "BAD_TRANSFORM")
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind"),
     [
         (lambda image: image.numpy() * 2, "ndarray"),
         (lambda image: image.array.data * 2, "Array"),

@@ -111,7 +111,8 @@ class Transform:
         Raises:
             TypeError: For data of any other kind.
             MissingImageError: If ``keep`` names an image that there is not (``NO_SUCH_IMAGE``).
-            FormatError: If `apply` of a class of your own returns no source (``BAD_TRANSFORM``).
+            FormatError: If `apply` of a class of your own returns no source, or its
+                `apply_transform` no subject (``BAD_TRANSFORM``).
 
         Warns:
             VoxarrayWarning: If ``include`` names none of the images (``NOT_INCLUDED``): the
@@ -137,9 +138,20 @@ class Transform:
         }
         result = detached(subject) if detach else copies.copy(subject)
         if self._includes_any(subject):
-            result = self.apply_transform(result)
+            result = self._with_result(self.apply_transform(result))
         for name, image in originals.items():
             result.add_image(image, name)
+        return result
+
+    def _with_result(self, result: object) -> Subject:
+        """What `apply_transform` returned, if it is a subject."""
+        if not isinstance(result, Subject):
+            raise FormatError(
+                f"{self.name}.apply_transform returned {type(result).__name__}, not a subject: "
+                "return the subject that it was given, with the new images in it, or another "
+                "vx.Subject; if nothing changes, return the subject as it is",
+                code="BAD_TRANSFORM",
+            )
         return result
 
     def _kept_names(self, subject: Subject) -> Mapping[str, str]:
