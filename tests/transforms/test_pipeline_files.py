@@ -250,3 +250,15 @@ def test_interpolated_integers_are_truncated_and_floats_are_not():
     assert whole.dtype == np.int16
     assert (parts % 1 != 0).any()
     np.testing.assert_array_equal(whole, np.trunc(parts))
+
+
+@pytest.mark.parametrize("told", [vx.Resample, vx.Resize, vx.Image.resample, vx.Image.resize])
+def test_what_interpolates_says_what_becomes_of_integers(told):
+    ramp = np.arange(5, dtype=np.int16).reshape(1, 5, 1, 1) * 3
+    image = vx.ScalarImage(tensor=np.broadcast_to(ramp, (1, 5, 4, 4)))
+    for made in (image.resize((8, -1, -1)), image.resample(0.7)):
+        assert made.numpy().dtype == np.int16
+    fractions = vx.ScalarImage(tensor=image.numpy().astype("f4")).resize((8, -1, -1)).numpy()
+    assert np.array_equal(image.resize((8, -1, -1)).numpy(), np.trunc(fractions))
+    said = " ".join(told.__doc__.split())
+    assert "Integer images stay integers: interpolated values are truncated toward zero" in said

@@ -23,6 +23,8 @@ class PreprocessingMixin:
     def resample(self, target: Any = 1, **kwargs: Any) -> Self:
         """The image on another grid, interpolated (label maps: nearest neighbours); as `Resample`.
 
+        Integer images stay integers: interpolated values are truncated toward zero.
+
         Args:
             target: Spacing in mm, or an image, its path, a `Grid`, or a pair of shape and affine.
             **kwargs: As for `Resample`: ``image_interpolation``, ``antialias``...
@@ -30,7 +32,10 @@ class PreprocessingMixin:
         return self._transformed("Resample", target, **kwargs)
 
     def resize(self, target_shape: Any, **kwargs: Any) -> Self:
-        """The image with another number of voxels in the same field of view; as `Resize`."""
+        """The image with another number of voxels in the same field of view; as `Resize`.
+
+        Integer images stay integers: interpolated values are truncated toward zero.
+        """
         return self._transformed("Resize", target_shape, **kwargs)
 
     def crop(self, cropping: Any) -> Self:

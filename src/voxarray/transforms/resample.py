@@ -176,6 +176,8 @@ class Resample(SpatialTransform):
 class Resize(SpatialTransform):
     """Bring images to a number of voxels in the same field of view; their spacing changes.
 
+    Integer images stay integers: interpolated values are truncated toward zero, as by `Resample`.
+
     Examples:
         >>> scan = vx.testing.sample()
         >>> vx.Resize(32)(scan).shape
