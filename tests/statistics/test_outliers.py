@@ -123,3 +123,28 @@ def test_labels_far_from_zero(dtype):
             one.percentiles(PERCENTS), np.percentile(finite, PERCENTS), rtol=0, atol=within
         )
         assert (one.count, one.not_finite) == (finite.size, chosen.size - finite.size)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("outliers", [[1e300], [-1e300], [1e300, 1e200, 1e100], [1.5e-80, 1e250]])
+def test_percentiles_beside_values_that_are_larger_by_hundreds_of_powers(outliers, sign):
+    """No bins reach so far: small values are counted again, by themselves."""
+    voxels = np.random.default_rng(0).uniform(0.001, 1, (1, 20, 20, 20)) * sign
+    voxels[0, :2] = 0
+    voxels[0, 3, 3, : len(outliers)] = outliers
+    image = vx.ScalarImage(tensor=voxels)
+    percents = [0, 1, 12, 25, 50, 75, 98, 100]
+    expected = np.percentile(voxels, percents)
+    np.testing.assert_allclose(image.statistics().percentiles(percents), expected, rtol=1e-3)
+    mask = vx.LabelMap(tensor=np.ones((1, 20, 20, 20), np.uint8))
+    for found in (image.statistics(mask=mask), image.statistics_by_label(mask)[1]):
+        np.testing.assert_allclose(found.percentiles(percents), expected, rtol=1e-3)
+        assert found.count == voxels.size
+
+
+def test_tiny_values_of_float32_beside_its_largest():
+    voxels = np.random.default_rng(0).uniform(1e-20, 1e-12, (1, 20, 20, 20)).astype(np.float32)
+    voxels[0, 3, 3, 3] = np.finfo(np.float32).min
+    percents = [1, 25, 50, 75, 99]
+    found = vx.ScalarImage(tensor=voxels).statistics().percentiles(percents)
+    np.testing.assert_allclose(found, np.percentile(voxels, percents), rtol=1e-3)

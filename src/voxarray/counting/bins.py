@@ -72,6 +72,16 @@ def exponent_of(largest: float) -> int:
     return max(int(np.frexp(largest)[1]) - 1, SMALLEST_EXPONENT) if largest else SMALLEST_EXPONENT
 
 
+def linear_end(largest: float) -> float:
+    """Magnitude below which all bins have one width, if this is the largest of all; else 0.
+
+    Args:
+        largest: Where it is below ``2^-100``, no bins could be narrower.
+    """
+    exponent = exponent_of(largest)
+    return 0.0 if exponent == SMALLEST_EXPONENT else 2.0 ** (exponent - _LAST)
+
+
 def indices_of(magnitudes: NDArray, exponent: int) -> NDArray:
     """Number of the bin of each magnitude below ``2^(exponent + 1)``, float32 or float64."""
     bits = _FLOATS[magnitudes.dtype.itemsize]

@@ -50,6 +50,11 @@ class Moments:
         squares = float(np.sum((values - mean) ** 2 * counts))
         return cls(total, mean, squares, float(values[0]), float(values[-1]))
 
+    @property
+    def largest(self) -> float:
+        """Largest magnitude; NaN of none."""
+        return max(abs(self.minimum), abs(self.maximum))
+
     def merged(self, other: Moments) -> Moments:
         """Moments of both sets together: Chan, Golub and LeVeque (1979), as Welford's rule."""
         if not self.count or not other.count:

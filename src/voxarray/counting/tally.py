@@ -87,6 +87,33 @@ class Measures:
         self.not_finite += other.not_finite
 
 
+class SmallMeasures(Measures):
+    """Measures of the values that are smaller than a limit, and not 0.
+
+    Beside much larger ones they would share a few bins.
+
+    Args:
+        limit: A magnitude.
+    """
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self._limit = limit
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude that was counted; 0 if there was none."""
+        return self.moments.largest if self.moments.count else 0.0
+
+    def add(self, voxels: NDArray) -> None:
+        for start in range(0, voxels.size, MEASURED):
+            some = voxels[start : start + MEASURED]
+            super().add(some[(np.abs(some) < self._limit) & (some != 0)])
+
+    def add_zeros(self, number: int) -> None:
+        pass
+
+
 class CentredMeasures(Measures):
     """Measures of the distances of values from a centre, in deviations.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.memory import require
 from voxarray.core.progress import Progress
-from voxarray.counting.tally import CentredMeasures, Measures
+from voxarray.counting.tally import CentredMeasures, Measures, SmallMeasures
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.source.pieces import pieces, require_room
@@ -86,7 +86,8 @@ def statistics_by_label(
     for label in sorted(measures):
         measure = measures.pop(label)  # a second pass needs the room
         results[label] = Statistics.of_sketch(measure.moments, measure.sketch, measure.not_finite)
-    return results | _from_the_means(source, labels, results)
+    centred = _from_the_means(source, labels, results)
+    return _with_small(source, labels, results | centred, [n for n in results if n not in centred])
 
 
 def _block_bytes(labels: Source) -> int:
@@ -136,20 +137,50 @@ def _from_the_means(
 ) -> dict[int | float, Statistics]:
     """Those whose values are far from 0 and near one another, counted again in a second pass."""
     far = {n: CentredMeasures(item.mean, item.std) for n, item in results.items() if item.is_far}
-    if not far:
-        return {}
+    _count_again(source, labels, results, far)
+    return {label: results[label].from_the_mean(far.pop(label).sketch) for label in sorted(far)}
+
+
+def _with_small(
+    source: Source,
+    labels: Source,
+    results: Mapping[int | float, Statistics],
+    which: Iterable[int | float],
+) -> dict[int | float, Statistics]:
+    """All, with values of some labels counted again that are far smaller than others of theirs."""
+    found = dict(results)
+    largest = {n: found[n].largest for n in which}
+    while limits := {
+        n: limit for n, size in largest.items() if (limit := found[n].hidden_below(size))
+    }:
+        small = {n: SmallMeasures(limit) for n, limit in limits.items()}
+        _count_again(source, labels, found, small)
+        for n, limit in limits.items():
+            found[n] = found[n].with_small(small[n].sketch, limit)
+        largest = {n: measures.largest for n, measures in small.items()}
+    return found
+
+
+def _count_again(
+    source: Source,
+    labels: Source,
+    results: Mapping[int | float, Statistics],
+    measures: Mapping[int | float, Measures],
+) -> None:
+    """Give the voxels of some labels to other counters, in another pass; none if there are none."""
+    if not measures:
+        return
     held_bytes = _block_bytes(labels) + sum(item.nbytes for item in results.values())
     itemsizes = source.dtype.itemsize + labels.dtype.itemsize
     _require_kept(source, itemsizes, (), len(results), held_bytes)
     for box, voxels in pieces(source):
         for label, values in _groups(voxels, labels, box):
-            if label in far:
-                far[label].add(values)
-                far[label].sketch.shrink()
+            if label in measures:
+                measures[label].add(values)
+                measures[label].sketch.shrink()
             del values
         del voxels
-        _require_kept(source, itemsizes, far.values(), len(results), held_bytes)
-    return {label: results[label].from_the_mean(far.pop(label).sketch) for label in sorted(far)}
+        _require_kept(source, itemsizes, measures.values(), len(results), held_bytes)
 
 
 def _groups(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from voxarray.core.errors import UnsupportedError
 from voxarray.core.progress import Progress
-from voxarray.counting.tally import CentredMeasures, Measures
+from voxarray.counting.tally import CentredMeasures, Measures, SmallMeasures
 from voxarray.ops.pointwise import Pointwise
 from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
@@ -21,7 +23,8 @@ def statistics_of(
 ) -> Statistics:
     """Statistics of the voxels of a source, of all its channels together.
 
-    They take one pass; two if the values are far from 0 and differ little.
+    They take one pass; two if the values are far from 0 and differ little, or if some are less than
+    2^-150 of others.
 
     They are remembered: asked again of the same voxels, of a file or computed from one, nothing is
     read. Of a function of single values that ascends they follow from those of its base.
@@ -65,10 +68,22 @@ def _compute(source: Source, mask: Source | None, report: Progress | None) -> St
         return Statistics.of_counts(count_small(source, mask, report))
     measures = passes.count(source, Measures, mask, report)
     statistics = Statistics.of_sketch(measures.moments, measures.sketch, measures.not_finite)
+    del measures  # a table that takes as much as that of another pass
     if not statistics.is_far:
-        return statistics
-    del measures  # a table that takes as much as that of the second pass
+        return _with_small(source, mask, statistics)
     # Intervals are as wide as their values are large, so all values may lie in one. The same source
     # again, and no function of it: that would need more memory than was found to be there.
     centred = passes.count(source, lambda: CentredMeasures(statistics.mean, statistics.std), mask)
     return statistics.from_the_mean(centred.sketch)
+
+
+def _with_small(source: Source, mask: Source | None, statistics: Statistics) -> Statistics:
+    """With values counted again that are far smaller than others: beside 10^300, they share a bin.
+
+    Each pass sees a range of 2^150, and float64 has 14 of them at most.
+    """
+    largest = statistics.largest
+    while limit := statistics.hidden_below(largest):
+        small = passes.count(source, partial(SmallMeasures, limit), mask)
+        statistics, largest = statistics.with_small(small.sketch, limit), small.largest
+    return statistics

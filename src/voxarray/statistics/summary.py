@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.core.html_table import html_table
+from voxarray.counting.bins import linear_end
 from voxarray.counting.moments import Moments
 from voxarray.counting.quantile_sketch import Sketch
 from voxarray.statistics.histogram import Bins, Histogram, from_counts
@@ -26,7 +27,7 @@ Percents = float | Sequence[float] | NDArray
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Statistics of voxel values, from one pass over the voxels, or two.
+    """Statistics of voxel values, from one pass over the voxels, seldom more.
 
     If each distinct value has a count of its own, all results are exact. This is so for integers of
     up to 16 bits (scaled or not), and for whole numbers below 2^17 in other types. Otherwise values
@@ -35,11 +36,12 @@ class Statistics:
     of magnitude ``v`` has at most this error:
 
     * ``v * 2^-16`` if ``v`` is at least ``m * 2^-8``;
-    * below that, the lesser of ``m * 2^-24`` and ``v * 2^-10``;
-    * if ``v`` is even less than ``m * 2^-150``, then ``m * 2^-160``.
+    * below that, the lesser of ``m * 2^-24`` and ``v * 2^-10``.
 
-    If these errors would be more than about 1/256 of the standard deviation, a second pass counts
-    the distances of the values from their mean. The errors are then relative to these distances.
+    If there are values below ``m * 2^-150`` other than 0, another pass counts them by themselves,
+    with their largest one as ``m``. If these errors would be more than about 1/256 of the standard
+    deviation, a second pass counts the distances of the values from their mean. The errors are then
+    relative to these distances.
 
     Voxels that are NaN or infinite are left out, and their number is in `not_finite`.
 
@@ -250,6 +252,41 @@ class Statistics:
         low, high, counts = sketch.intervals()
         ends = [np.clip(n * self.std + self.mean, self.minimum, self.maximum) for n in (low, high)]
         return Statistics(self.moments, ends[0], ends[1], counts, False, self.not_finite)
+
+    @property
+    def largest(self) -> float:
+        """Largest magnitude; NaN if there are no voxels."""
+        return self.moments.largest
+
+    def hidden_below(self, largest: float) -> float:
+        """Magnitude below which values should be counted again; 0 if there is nothing to gain.
+
+        Args:
+            largest: Largest magnitude of those that were counted together last.
+        """
+        limit = linear_end(largest) if self.count and not self.exact else 0.0
+        return limit if limit and self._hidden(limit).any() else 0.0
+
+    def with_small(self, sketch: Sketch, limit: float) -> Statistics:
+        """The same moments, with values other than 0 below a limit as a pass of their own has them.
+
+        Args:
+            sketch: Of these values.
+            limit: As `hidden_below` gives it.
+        """
+        kept = ~self._hidden(limit)
+        low, high, counts = (
+            np.concatenate([ours[kept], small])
+            for ours, small in zip(
+                (self.low, self.high, self.counts), sketch.intervals(), strict=True
+            )
+        )
+        order = np.argsort(low, kind="stable")
+        return replace(self, low=low[order], high=high[order], counts=counts[order])
+
+    def _hidden(self, limit: float) -> NDArray[np.bool_]:
+        """Which intervals lie below a limit; that of 0 holds nothing else."""
+        return (self.low >= -limit) & (self.high <= limit) & (self.low < self.high)
 
     def _at(self, ranks: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values at positions in the sorted sequence, spread evenly over their interval."""
