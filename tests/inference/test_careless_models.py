@@ -36,6 +36,35 @@ def test_models_that_change_their_input_do_so_for_themselves(scan, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("factors", "flips"), [((1, 3), ()), ((1,), "all"), ((1, 3), [0])], ids=["two", "flips", "both"]
+)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_models_may_write_each_prediction_into_the_same_memory(
+    scan, tmp_path, factors, flips, batch_size
+):
+    """As compiled models do, which own the memory of their outputs."""
+    memory = torch.empty(batch_size, 1, 16, 16, 16)
+
+    def model(factor, patches):
+        here = memory[: len(patches)]
+        return torch.mul(patches + torch.arange(16).reshape(16, 1, 1), factor, out=here)
+
+    def mean(patches):
+        ramp = torch.arange(16.0).reshape(16, 1, 1)
+        seen = [(), *([0] for _ in flips)] if flips != "all" else [[0] * (n % 2) for n in range(8)]
+        ramps = [ramp.flip(axis) if axis else ramp for axis in seen]
+        return sum(factor * (patches + one) for factor in factors for one in ramps) / (
+            len(factors) * len(ramps)
+        )
+
+    kept = {"patch_size": 16, "output": "regression", "progress": False, "batch_size": batch_size}
+    models = [functools.partial(model, factor) for factor in factors]
+    found = vx.infer(models, scan, tmp_path / "a.nii", flips=flips, **kept)
+    expected = vx.infer(mean, scan, tmp_path / "b.nii", **kept)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
     ("code", "offset", "options"),
     [
         ("INFINITE_PREDICTION", -np.inf, {"preprocess": vx.Resample(3)}),

@@ -162,8 +162,12 @@ class Network:
                         f"{total.shape[1]}: members of an ensemble predict the same classes",
                         code="ENSEMBLE_DIFFERS",
                     )
-                # Of half precision, sums of several would be rounded, or too large for it.
-                total = total + logits if number else (logits.float() if several else logits)
+                if number:
+                    total += logits
+                else:
+                    # Of half precision, sums of several would be rounded, or too large for it. The
+                    # sum has memory of its own: the next call may write into that of this one.
+                    total = logits.to(torch.float32, copy=True) if several else logits
             if several:
                 total = total / (len(self._models) * len(views))
             with naming_device(self.device, where):
