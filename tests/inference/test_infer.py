@@ -283,7 +283,7 @@ def test_all_flips_are_seven():
     from voxarray.inference.network import parsed_flips
 
     assert len(parsed_flips("all")) == 7
-    for wrong in ((3,), ("w",), ((0, 0),), (0, "x"), ((),)):
+    for wrong in ((3,), ("w",), ((0, 0),), (0, "x"), ((),), None, 1.5, (None,), [[[0]]]):
         with pytest.raises(ValueError, match="flips"):
             parsed_flips(wrong)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -310,9 +310,11 @@ def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:
     if flips == "all":
         return [c for n in (1, 2, 3) for c in itertools.combinations(range(3), n)]
     flipped = []
-    for item in [flips] if isinstance(flips, (str, int)) else flips:
-        axes = [item] if isinstance(item, (str, int)) else list(item)
-        numbers: tuple[Any, ...] = tuple(_AXES.get(axis, axis) for axis in axes)
+    for item in _listed(flips):
+        axes = _listed(item)
+        numbers: list[Any] = [
+            _AXES.get(axis, axis) if isinstance(axis, str) else axis for axis in axes
+        ]
         if not numbers or any(n not in (0, 1, 2) for n in numbers) or len(set(numbers)) < len(axes):
             raise ValueError(
                 f'flips are axes 0, 1, 2 or "x", "y", "z", several at once as a tuple, or "all"; '
@@ -322,6 +324,12 @@ def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:
     if len(set(flipped)) < len(flipped):
         raise ValueError(f"flips names an axis twice: {flips!r}")
     return flipped
+
+
+def _listed(given: Any) -> list[Any]:
+    """What a sequence holds; anything else alone, whether it is an axis or makes no sense."""
+    is_one = isinstance(given, str) or not isinstance(given, Iterable)
+    return [given] if is_one else list(given)
 
 
 @contextmanager
