@@ -35,3 +35,36 @@ def test_values_that_are_held_are_added(first, then):
     voxels, found = _added(change)
     assert found.dtype == first
     np.testing.assert_array_equal(found.double().numpy(), np.floor(voxels))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "value"),
+    [(torch.float16, torch.float32, 1e6), (torch.float32, torch.float64, -1e300)],
+)
+def test_numbers_beyond_the_type_of_the_first_batch_are_refused(first, then, value):
+    """They became infinite."""
+    with pytest.raises(vx.StateError, match="does not hold all its values") as error:
+        _added(lambda data, number: data.to(then) * value if number else data.to(first))
+    assert error.value.code == "BAD_BATCH"
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_no_number_is_added_to_narrower_floats(value):
+    change = lambda data, number: torch.full_like(data, value).to(  # noqa: E731
+        torch.float64 if number else torch.float32
+    )
+    found = _added(change)[1]
+    assert torch.equal(torch.isnan(found), torch.full_like(found, np.isnan(value)).bool())
+
+
+@pytest.mark.parametrize("mode", vx.patches.aggregator.MODES)
+@pytest.mark.parametrize("lacks", ["predictions", "locations"])
+def test_arrays_of_numpy_are_refused_with_what_to_do(mode, lacks):
+    sampler = vx.GridSampler(vx.Subject(t1=vx.testing.sample((8, 8, 8))), 8)
+    batch = next(iter(DataLoader(sampler)))
+    given = [batch["t1"]["data"], batch["location"]]
+    changed = ["predictions", "locations"].index(lacks)
+    given[changed] = given[changed].numpy()
+    with pytest.raises(vx.StateError, match=f"{lacks} are a ndarray.*from_numpy") as error:
+        vx.GridAggregator(sampler, mode).add_batch(*given)
+    assert error.value.code == "BAD_BATCH"

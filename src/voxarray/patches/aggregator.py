@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,12 +97,14 @@ class GridAggregator:
             locations: (B, 6), ``batch["location"]``.
 
         Raises:
-            StateError: If the shapes do not fit each other, or, with ``"crop"``, the type of the
-                first batch does not hold this one (``BAD_BATCH``), or a location is not one of the
-                sampler's (``UNKNOWN_LOCATION``).
+            StateError: If these are no tensors, their shapes do not fit each other, or, with
+                ``"crop"``, the type of the first batch does not hold this one (``BAD_BATCH``), or a
+                location is not one of the sampler's (``UNKNOWN_LOCATION``).
         """
         from voxarray.tensors.convert import to_numpy
 
+        _require_tensor(batch_tensor, "predictions", "(B, C, W, H, D)")
+        _require_tensor(locations, "locations", "(B, 6)")
         batch = to_numpy(batch_tensor)
         positions = [tuple(map(int, row)) for row in to_numpy(locations)]
         self._require_fit(batch, positions)
@@ -292,17 +294,33 @@ class GridAggregator:
         return max(often)
 
 
-def _require_convertible(batch: NDArray, dtype: np.dtype) -> None:
-    """Refuse a batch that loses fractions or signs in the type of the first one.
+def _require_tensor(given: Any, what: str, shape: str) -> None:
+    """Refuse what is no tensor, such as an array of NumPy.
 
     Raises:
         StateError: ``BAD_BATCH``.
     """
-    if batch.dtype in (dtype, bool) or (batch.dtype.kind == dtype.kind == "f"):
+    if not hasattr(given, "detach"):  # torch is not imported for this
+        raise StateError(
+            f"{what} are a {type(given).__name__}: expected a torch.Tensor {shape}; of an array, "
+            "torch.from_numpy makes one",
+            code="BAD_BATCH",
+        )
+
+
+def _require_convertible(batch: NDArray, dtype: np.dtype) -> None:
+    """Refuse a batch that loses fractions or signs in the type of the first one, or is too large.
+
+    Raises:
+        StateError: ``BAD_BATCH``.
+    """
+    if batch.dtype in (dtype, bool) or np.can_cast(batch.dtype, dtype):
         return
     with np.errstate(invalid="ignore", over="ignore"):
         converted = batch.astype(dtype)
-    if not np.array_equal(converted, batch):
+    are_floats = batch.dtype.kind == dtype.kind == "f"  # then they are rounded
+    same = np.isfinite(converted) == np.isfinite(batch) if are_floats else converted == batch
+    if not same.all():
         raise StateError(
             f"the batch has type {batch.dtype}, and the first one had {dtype}, which does not hold "
             "all its values: add predictions of one type",
