@@ -227,6 +227,23 @@ def test_overlapping_classes_have_a_channel_each(tmp_path):
         np.testing.assert_array_equal(masks.numpy()[clear], (logits > 0)[clear])
 
 
+@pytest.mark.parametrize("classes", [["liver", "spleen"], {0: "liver", 1: ("spleen", (9, 9, 9))}])
+def test_names_of_overlapping_classes_are_not_those_of_0_and_1(tmp_path, classes):
+    """Every 0 was named liver, and the 1 of the liver's own channel spleen."""
+    masks = vx.infer(
+        network(2),
+        scan(),
+        tmp_path / "a.ome.zarr",
+        patch_size=8,
+        activation="sigmoid",
+        classes=classes,
+    )
+    assert masks.shape[0] == 2
+    assert masks.source.label_table == ()
+    told = [step for step in masks.history if step["operation"] == "infer"][-1]["arguments"]
+    assert [name for _, name, *_ in told["classes"]] == ["liver", "spleen"]
+
+
 def test_threshold_of_a_softmax_leaves_background(tmp_path):
     image, model = scan(), network(4)
     logits = blended(model, image.numpy(), (8, 8, 8), (4, 4, 4), "hann")

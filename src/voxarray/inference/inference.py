@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from voxarray.archive.convert import convert as convert_to_archive
+from voxarray.archive.metadata import Label
 from voxarray.archive.options import Options
 from voxarray.cohort.plan.described import described
 from voxarray.core.errors import ArchiveExistsError, StateError
@@ -110,7 +111,7 @@ class Inference:
                     source,
                     target,
                     kind="label" if self.makes_labels else "intensity",
-                    table=self.classes.table if self.makes_labels else (),
+                    table=self._table(placement.job),
                     options=Options(overwrite=overwrite),
                 )
             else:
@@ -182,6 +183,13 @@ class Inference:
         shape = (reduction.channels(self.count(scan)), *scan.native.shape)
         return Outline(shape, reduction.dtype, scan.native.affine, scan.network_input.sources)
 
+    def _table(self, job: Job) -> tuple[Label, ...]:
+        """Names and colours of labels, where they are the voxels' values.
+
+        Classes that may overlap have a channel each, whose values are 0 and 1: 1 is any of them.
+        """
+        return self.classes.table if self.makes_labels and job.channels == 1 else ()
+
     @contextmanager
     def result(
         self, scan: Scan, placement: Placement, title: str, progress: ProgressOption
@@ -201,7 +209,7 @@ class Inference:
             job = replace(job, reader=replace(job.reader, sources=ready))
             report = _counter(callback, job)
             scaling = self.options.scaling(job.reduction)
-            table = self.classes.table if self.makes_labels else ()
+            table = self._table(job)
             source: Source
             if placement.streams:
                 source = Predicted(
