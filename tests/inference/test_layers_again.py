@@ -60,6 +60,17 @@ def test_a_channel_that_was_replaced_is_noticed(tmp_path, preprocess):
         vx.infer(bright, cohort, channels=["t1", "t2"], **given)
 
 
+def test_a_layer_of_other_colours_is_not_the_same(cohort):
+    """It was kept, with the colours that were asked for the first time."""
+    given = {"patch_size": 8, "progress": False}
+    red, green = ({0: "air", 1: ("bone", colour)} for colour in ((255, 0, 0), (0, 255, 0)))
+    for _ in range(2):  # the second finds what the first made
+        vx.infer(bright, cohort, classes=red, **given)
+    for other in (green, {0: "air", 1: "bone"}):
+        with pytest.raises(vx.VoxarrayError, match=r"NAME_TAKEN.*other settings"):
+            vx.infer(bright, cohort, classes=other, **given)
+
+
 def test_a_subject_is_planned_once(cohort):
     planned = []
 

@@ -259,7 +259,10 @@ class Inference:
         patching = self.patching
         reduction = self.options.reduction(count, self.classes.values)
         other_images = {name: identity_of(image.source) for name, image in scan.others.items()}
-        names = [[label.value, label.name] for label in self.classes.table]
+        names = [
+            [label.value, label.name, *([list(label.colour)] if label.colour else [])]
+            for label in self.classes.table
+        ]
         return entry(
             "infer",
             {
