@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import dask
 import numpy as np
@@ -69,6 +69,31 @@ def test_a_layer_of_other_colours_is_not_the_same(cohort):
     for other in (green, {0: "air", 1: "bone"}):
         with pytest.raises(vx.VoxarrayError, match=r"NAME_TAKEN.*other settings"):
             vx.infer(bright, cohort, classes=other, **given)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_two_processes_that_make_one_layer_at_once(cohort, alike):
+    """The later one said that the name was taken, by the very same prediction."""
+    both = threading.Barrier(2)
+
+    def racing(patch):
+        if not patch.any():  # what tells the number of classes, after nobody found a layer
+            both.wait(60)
+        return bright(patch)
+
+    def run(overlap):
+        return vx.infer(racing, cohort[:1], patch_size=8, overlap=overlap, progress=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(run, overlap) for overlap in (0.5, 0.5 if alike else 0.25)]
+    errors = [str(error) for error in (run.exception() for run in runs) if error is not None]
+    if alike:
+        assert errors == []
+    else:
+        assert len(errors) == 1
+        assert "other settings" in errors[0]
+    layer = vx.Cohort(cohort.path)[0]["prediction"]
+    np.testing.assert_array_equal(layer.numpy(), cohort[0]["image"].numpy() > 0.5)
 
 
 def test_a_subject_is_planned_once(cohort):

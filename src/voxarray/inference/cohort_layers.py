@@ -20,6 +20,7 @@ from voxarray.core.progress import ProgressOption
 from voxarray.core.shares import processes_of, share_of
 from voxarray.image import LabelMap
 from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
+from voxarray.inference.scan import Scan
 from voxarray.layers import Archive
 from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
@@ -59,20 +60,39 @@ def add_layer(
             code="NO_DESTINATION",
         )
     archive = Archive(scan.path)
-    if may_be_there and layer in archive.labels:
-        existing = archive.labels[layer]
-        steps = [step for step in existing.history if step["operation"] == "infer"]
-        if steps and transform.inference.is_made(steps[-1], scan):
-            return existing
-        raise ArchiveExistsError(
-            f"{scan.path} has a layer {layer!r} that another model, other settings, other images "
-            "or a person made: remove it first (voxarray remove-labels, of an archive or a whole "
-            "cohort), or give another name as layer=",
-            code="NAME_TAKEN",
-            path=scan.path,
-        )
+    if may_be_there and (existing := _made(transform, scan, archive, layer)) is not None:
+        return existing
     label_map = transform.of_scan(scan)[PREDICTION]
-    return archive.add_labels(layer, label_map, progress=progress)
+    try:
+        return archive.add_labels(layer, label_map, progress=progress)
+    except ArchiveExistsError:
+        # Another process that does the same may have added it meanwhile.
+        if may_be_there and (existing := _made(transform, scan, archive, layer)) is not None:
+            return existing
+        raise
+
+
+def _made(
+    transform: InferenceTransform, scan: Scan, archive: Archive, layer: str
+) -> LabelMap | None:
+    """The layer, if the same prediction has made it; None if there is none.
+
+    Raises:
+        ArchiveExistsError: If something else has the name (``NAME_TAKEN``).
+    """
+    if layer not in archive.labels:
+        return None
+    existing = archive.labels[layer]
+    steps = [step for step in existing.history if step["operation"] == "infer"]
+    if steps and transform.inference.is_made(steps[-1], scan):
+        return existing
+    raise ArchiveExistsError(
+        f"{scan.path} has a layer {layer!r} that another model, other settings, other images "
+        "or a person made: remove it first (voxarray remove-labels, of an archive or a whole "
+        "cohort), or give another name as layer=",
+        code="NAME_TAKEN",
+        path=scan.path,
+    )
 
 
 def add_layers(
