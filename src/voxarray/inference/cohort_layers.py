@@ -19,8 +19,8 @@ from voxarray.core.optional import import_optional
 from voxarray.core.progress import ProgressOption
 from voxarray.core.shares import processes_of, share_of
 from voxarray.image import LabelMap
+from voxarray.inference.network_input import Scan
 from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
-from voxarray.inference.scan import Scan
 from voxarray.layers import Archive
 from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject

@@ -183,7 +183,7 @@ class Inference:
         shape = (reduction.channels(self.count(scan)), *scan.native.shape)
         return Outline(shape, reduction.dtype, scan.native.affine, scan.network_input.sources)
 
-    def _table(self, job: Job) -> tuple[Label, ...]:
+    def _table(self, job: VolumeJob) -> tuple[Label, ...]:
         """Names and colours of labels, where they are the voxels' values.
 
         Classes that may overlap have a channel each, whose values are 0 and 1: 1 is any of them.
