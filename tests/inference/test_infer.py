@@ -297,7 +297,7 @@ def test_an_ensemble_and_flips_are_averaged(tmp_path):
 
 
 def test_all_flips_are_seven():
-    from voxarray.inference.network import parsed_flips
+    from voxarray.inference.flips import parsed_flips
 
     assert len(parsed_flips("all")) == 7
     for wrong in ((3,), ("w",), ((0, 0),), (0, "x"), ((),), None, 1.5, (None,), [[[0]]]):

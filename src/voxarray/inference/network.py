@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from voxarray.core.errors import ModelError, VoxarrayError
+from voxarray.inference.flips import parsed_flips
 from voxarray.inference.logit_checks import require_at_most, require_numbers
 
 Model = Callable[[torch.Tensor], torch.Tensor]
@@ -36,8 +37,6 @@ _DEVICES = ("CUDA", "cuDNN", "CUDNN", "CUBLAS", "NVIDIA", "HIP", "MPS", "MIOpen"
 
 _TYPES_DIFFER = ("dtype", "scalar type", "should be the same", "data type")
 """Words in what torch raises for weights of another type than the patch."""
-
-_AXES: dict[Any, int] = {"x": 0, "y": 1, "z": 2}
 
 
 class Network:
@@ -299,37 +298,6 @@ def _evaluating(module: torch.nn.Module) -> Iterator[None]:
             else:
                 for part, training in modes:
                     part.training = training
-
-
-def parsed_flips(flips: Sequence[Any] | str) -> list[tuple[int, ...]]:
-    """Axes 0, 1, 2 of each mirrored version.
-
-    Raises:
-        ValueError: For anything that names no axis.
-    """
-    if flips == "all":
-        return [c for n in (1, 2, 3) for c in itertools.combinations(range(3), n)]
-    flipped = []
-    for item in _listed(flips):
-        axes = _listed(item)
-        numbers: list[Any] = [
-            _AXES.get(axis, axis) if isinstance(axis, str) else axis for axis in axes
-        ]
-        if not numbers or any(n not in (0, 1, 2) for n in numbers) or len(set(numbers)) < len(axes):
-            raise ValueError(
-                f'flips are axes 0, 1, 2 or "x", "y", "z", several at once as a tuple, or "all"; '
-                f"not {item!r}"
-            )
-        flipped.append(tuple(sorted(numbers)))
-    if len(set(flipped)) < len(flipped):
-        raise ValueError(f"flips names an axis twice: {flips!r}")
-    return flipped
-
-
-def _listed(given: Any) -> list[Any]:
-    """What a sequence holds; anything else alone, whether it is an axis or makes no sense."""
-    is_one = isinstance(given, str) or not isinstance(given, Iterable)
-    return [given] if is_one else list(given)
 
 
 @contextmanager
