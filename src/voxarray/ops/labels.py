@@ -87,6 +87,11 @@ class OneHot(Operation):
         return super().cost(selection) + math.prod(selection.shape[1:]) * beside
 
     def compute(self, selection: Selection, parts: Sequence[Any]) -> NDArray:
+        result = selection.empty(self.dtype)
+        self.compute_into(result, selection, parts)
+        return result
+
+    def compute_into(self, result: NDArray, selection: Selection, parts: Sequence[Any]) -> None:
         labels = parts[0][0]
         low, high = labels.min(), labels.max()
         if not 0 <= low <= high < self.classes:
@@ -101,7 +106,8 @@ class OneHot(Operation):
                 "numbers: round the label map, or resample it with the interpolation of labels",
                 code="LABEL_WITHOUT_CLASS",
             )
-        result = selection.empty(self.dtype)
         for channel, label in zip(result, selection.ranges[0], strict=True):
-            channel[...] = labels == label if holds(labels.dtype, label) else 0
-        return result
+            if holds(labels.dtype, label):
+                np.equal(labels, label, out=channel)
+            else:
+                channel[...] = 0

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import settings
+from voxarray.core.promotion import cast
 from voxarray.core.thread_pools import computing_pool
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
@@ -151,19 +152,35 @@ class Operation(Source):
         if len(parts) == 1:
             return self._part(selection)
         result = selection.empty(self.dtype)
+        self._fill_parts(selection, parts, result)
+        return result
+
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        self._fill_parts(selection, list(self._cut(selection)), out)
+
+    def _fill_parts(
+        self, selection: Selection, parts: Sequence[Selection], result: NDArray
+    ) -> None:
+        """Compute parts into their places in an array of the selection's shape.
+
+        It may be a slab of an archive: an array of its size beside it would be in no projection.
+        """
+        is_own = result.dtype == self.dtype and result.strides[1] == result.itemsize
 
         def fill(inner: Selection) -> None:
-            part = selection.compose(inner)
-            self.compute_into(result[inner.slices()], part, self._inputs_of(part))
+            part, place = selection.compose(inner), result[inner.slices()]
+            if is_own:
+                self.compute_into(place, part, self._inputs_of(part))
+            else:
+                cast(self._part(part), place)
 
         # All threads compute parts that need this one, or one thread is all there is: handing
         # parts over would cost as much as a small part itself.
-        if getattr(_local, "flag", False) or settings.threads() == 1:
+        if len(parts) == 1 or getattr(_local, "flag", False) or settings.threads() == 1:
             for inner in parts:
                 fill(inner)
         else:
             list(computing_pool().map(_as_worker, [fill] * len(parts), parts))
-        return result
 
     def _part(self, selection: Selection) -> NDArray:
         return self.compute(selection, self._inputs_of(selection))
