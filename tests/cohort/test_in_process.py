@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from cohort_samples import save, truth
 
 from voxarray.cohort.catalogue.journal import Journal, records
+from voxarray.cohort.plan.item import Failure
+from voxarray.cohort.run import build as build_module
 from voxarray.cohort.run import resource_usage, task
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.captured_warnings import capture_warnings
@@ -230,3 +233,68 @@ def test_no_cost_is_negative(monkeypatch):
     with resource_usage.metered() as cost:
         pass
     assert cost.peak == 0
+
+
+def test_an_image_that_ends_after_the_disk_was_full_counts(tmp_path, monkeypatch):
+    for number in range(2):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    convert, made = task.convert_item, threading.Event()
+
+    def at_the_same_time(one, *arguments, **options):
+        if one.item.subject == "0":
+            assert made.wait(60)
+            failure = Failure("NO_SPACE", "the disk is full", "0.nii.gz")
+            return task.Result(one.item.slug, "failed", one.item.key, failure)
+        result = convert(one, *arguments, **options)
+        made.set()
+        time.sleep(0.5)  # the run stops meanwhile
+        return result
+
+    monkeypatch.setattr(task, "convert_item", at_the_same_time)
+    with dask.config.set({"voxarray.threads": 4, "voxarray.memory-budget": "1 GiB"}):
+        done = build(tmp_path / "in", tmp_path / "out")
+    assert "NO_SPACE" in done.interrupted_by
+    assert (done.converted, done.failed, done.remaining, done.summary.done) == (1, 1, 0, 1)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_an_image_that_is_made_counts_though_the_journal_takes_no_line(
+    tmp_path, monkeypatch, number
+):
+    save(tmp_path / "in/0.nii.gz", 0)
+    save(tmp_path / "in/1.nii.gz", 1)
+
+    def full(self, record):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch, dask.config.set({"voxarray.threads": 1}):
+        patch.setattr(Journal, "append", full)
+        done = build(tmp_path / "in", tmp_path / "out")
+    code = "NO_SPACE" if number == errno.ENOSPC else "IO_ERROR"
+    assert code in done.interrupted_by
+    assert (done.converted, done.failed, done.remaining, done.summary.done) == (1, 0, 1, 1)
+
+
+class _DeafAfterOne:
+    """An engine that converts all images, and stops to listen after it has told of a failure."""
+
+    def run(self, job, _):
+        for item in job.items[1:]:
+            job.task(item).run()
+        yield task.Result(
+            job.items[0].slug,
+            "failed",
+            job.items[0].key,
+            Failure("NO_SPACE", "the disk is full", job.items[0].origin.source),
+        )
+
+
+def test_what_workers_complete_after_a_run_has_stopped_counts(tmp_path, monkeypatch):
+    for number in range(3):
+        save(tmp_path / f"in/{number}.nii.gz", number)
+    with monkeypatch.context() as patch:
+        patch.setattr(build_module, "choose_engine", lambda *_: _DeafAfterOne())
+        done = build(tmp_path / "in", tmp_path / "out")
+    assert (done.converted, done.failed, done.remaining, done.summary.done) == (2, 1, 0, 2)
+    done = build(tmp_path / "in", tmp_path / "out")
+    assert (done.converted, done.present) == (1, 2)

@@ -45,6 +45,7 @@ from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.tally import Tally
 from voxarray.cohort.run.task import Result
+from voxarray.cohort.run.unheard import note_unheard
 from voxarray.core.errors import FormatError, StateError, VoxarrayError
 from voxarray.core.given_paths import path_texts
 from voxarray.core.main_guard import require_main_guard
@@ -281,6 +282,9 @@ def execute(
     if run.partition is not None:
         part_failures.write(folder, run.partition, tally.failures)
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
+    # With `overwrite`, an archive that is there may be that of before.
+    if summary is not None and interrupted_by and not run.overwrite:
+        note_unheard(tally, to_convert, summary)
     if summary is not None:
         note_overtaken(tally, items, to_convert, summary)
     remaining = len(items) - tally.present - tally.converted - tally.failed
@@ -340,7 +344,9 @@ def _counted(
                 has_results = True
                 tally.count(result)
                 watcher.end(result)
-                if result.failure is not None and result.failure.code in FATAL:
+                if result.failure is not None and (
+                    result.failure.code in FATAL or result.status == "converted"
+                ):
                     return f"{result.failure.code}: {result.failure.message}"
                 if run.max_failures is not None and tally.failed >= run.max_failures:
                     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -66,17 +66,30 @@ def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
         return convert_throttled(task, lambda: _unless_stopped(stop, begin(item)))
 
     limit = throttle.at_work() + (_ANSWERS if is_url(job.root) else 0)
-    with ThreadPoolExecutor(limit, "voxarray-image") as threads:
-        try:
-            while waiting or running:
-                while waiting and len(running) < limit:
-                    item = waiting.popleft()
-                    running[threads.submit(convert, item)] = item
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield running.pop(future), future.result()
-        finally:
-            stop.set()
+    try:
+        with ThreadPoolExecutor(limit, "voxarray-image") as threads:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < limit:
+                        item = waiting.popleft()
+                        running[threads.submit(convert, item)] = item
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        yield running.pop(future), future.result()
+            finally:
+                stop.set()
+    finally:
+        # Those that were nearly done when the run had to stop.
+        job.late.extend(_results_of(running))
+
+
+def _results_of(ended: Iterable[Future[Result]]) -> Iterator[Result]:
+    """Results of images that nobody waits for any more, but for those that were stopped."""
+    for future in ended:
+        if future.done() and not future.cancelled() and future.exception() is None:
+            result = future.result()
+            if result.status != "busy":
+                yield result
 
 
 def _unless_stopped(stop: threading.Event, progress: Progress | None) -> Progress:

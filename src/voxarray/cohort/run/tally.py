@@ -40,7 +40,7 @@ class Tally:
         self.present += result.status == "present"
         self.converted += result.status == "converted"
         self.replaced += result.status == "converted" and result.slug in self.others
-        if result.failure is not None:
+        if result.status == "failed" and result.failure is not None:
             self.failures.append(Failed(result.slug, result.key, result.failure))
 
     def lose(self, failed: Failed) -> None:

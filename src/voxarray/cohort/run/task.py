@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ class Result:
         slug: Name of its archive.
         status: ``"present"`` if it was up to date, ``"busy"`` if another process is converting it.
         key: Of the item.
-        failure: Why it failed.
+        failure: Why it failed; of a converted image, why nothing more can be written.
         seconds: Wall time.
         peak: Bytes of memory at the peak, above those before, including images that were converted
             at the same time; None if that is unknown.
@@ -267,12 +267,15 @@ def _is_somebodys(folder: str) -> bool:
 def noted_down(result: Result, folder: CohortLayout, trace: str = "") -> Result:
     """Write a result into the journal.
 
-    If the disk has no room for the line, the failure to write it becomes the result.
+    If the disk has no room for the line, the failure to write it becomes the result; that of an
+    image that is converted says so besides, since its archive is there.
     """
     record = result.record() | ({"trace": trace} if trace else {})
     try:
         Journal.of(folder.journal).append(record)
     except OSError as error:
         failure = failure_of(error, result.slug, {folder.root: "the archive"})
+        if result.status == "converted":
+            return replace(result, failure=failure)
         return Result(result.slug, "failed", result.key, failure, result.seconds, result.peak)
     return result

@@ -1,0 +1,26 @@
+"""Images that were converted, and of which a run that had to stop did not hear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from voxarray.cohort.catalogue.finalise import Summary
+from voxarray.cohort.plan.item import Item
+from voxarray.cohort.run.tally import Tally
+from voxarray.cohort.run.task import Result
+
+
+def note_unheard(tally: Tally, to_convert: Sequence[Item], summary: Summary) -> None:
+    """Count images as converted whose archives are there, though nobody said so.
+
+    A worker may complete an image after the run has stopped to listen.
+
+    Args:
+        tally: Counts of the run.
+        to_convert: Images that had no archive, or another one, when the run began.
+        summary: Of the current archives.
+    """
+    missing = {image.slug for image in summary.missing}
+    for item in to_convert:
+        if item.slug not in tally.statuses and item.slug not in missing:
+            tally.count(Result(item.slug, "converted", item.key))
