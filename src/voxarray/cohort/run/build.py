@@ -22,7 +22,6 @@ from voxarray.cohort.discover.search import cohort_named, search
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
-from voxarray.cohort.plan.failures import FATAL
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
@@ -282,10 +281,9 @@ def execute(
     if run.partition is not None:
         part_failures.write(folder, run.partition, tally.failures)
     summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
-    # With `overwrite`, an archive that is there may be that of before.
-    if summary is not None and interrupted_by and not run.overwrite:
-        note_unheard(tally, to_convert, summary)
     if summary is not None:
+        if interrupted_by and not run.overwrite:  # else an archive may be that of before
+            note_unheard(tally, to_convert, summary)
         note_overtaken(tally, items, to_convert, summary)
     remaining = len(items) - tally.present - tally.converted - tally.failed
     return CohortResult(
@@ -344,9 +342,7 @@ def _counted(
                 has_results = True
                 tally.count(result)
                 watcher.end(result)
-                if result.failure is not None and (
-                    result.failure.code in FATAL or result.status == "converted"
-                ):
+                if result.failure is not None and result.ends_run:
                     return f"{result.failure.code}: {result.failure.message}"
                 if run.max_failures is not None and tally.failed >= run.max_failures:
                     return (

@@ -16,7 +16,7 @@ from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.journal import BEGUN, Journal
 from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.cohort.options import ArchiveOptions
-from voxarray.cohort.plan.failures import UNEXPECTED, failure_of, redact_paths
+from voxarray.cohort.plan.failures import FATAL, UNEXPECTED, failure_of, redact_paths
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.run.absent_labels import refuse_to_leave_out
@@ -60,6 +60,13 @@ class Result:
     peak: int | None = None
     voxel_bytes: int = 0
     remarks: tuple[str, ...] = ()
+
+    @property
+    def ends_run(self) -> bool:
+        """Whether nothing more can be written: the images that follow would fail, too."""
+        if self.failure is None:
+            return False
+        return self.failure.code in FATAL or self.status == "converted"
 
     def record(self) -> dict[str, Any]:
         """The record for the journal."""
