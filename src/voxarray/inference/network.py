@@ -166,7 +166,7 @@ class Network:
                 else:
                     # Of half precision, sums of several would be rounded, or too large for it. The
                     # sum has memory of its own: the next call may write into that of this one.
-                    total = logits.to(torch.float32, copy=True) if several else logits
+                    total = logits.clone().float() if several else logits
             if several:
                 total = total / (len(self._models) * len(views))
             with naming_device(self.device, where):
