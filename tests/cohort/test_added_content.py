@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -82,6 +83,34 @@ def test_an_archive_that_got_more_is_not_replaced(made, tmp_path, add, named, ch
     assert again(tmp_path, "--overwrite").exit_code == 0
     assert list(vx.Archive(made.path).labels) == ["seg"]
     assert vx.Archive(made.path).notes == {}
+
+
+def test_overwriting_says_first_what_it_deletes(made, tmp_path):
+    for path in archives(tmp_path / "out"):
+        vx.Archive(path).add_labels("brain", label(tmp_path / "by hand.nii", 7))
+    add_notes(made, None)
+    result = again(tmp_path, "--overwrite")
+    assert result.exit_code == 0
+    told = result.stderr.replace("\n", " ")
+    assert "ADDITIONS_DELETED: overwriting makes 2 archives again without what was added" in told
+    assert "the label map 'brain' of 2 archives, the note 'quality' of 1 archive. To" in told
+    assert "ADDITIONS_DELETED" not in again(tmp_path, "--overwrite").stderr  # nothing is added now
+
+
+def test_a_damaged_archive_is_made_again_alone(made, tmp_path):
+    """As the advice of `verify` says; the others keep what was added to them."""
+    damaged, other = archives(tmp_path / "out")
+    vx.Archive(other).add_labels("brain", label(tmp_path / "by hand.nii", 7))
+    shard = max((one for one in damaged.rglob("scale0/image/c/**/*") if one.is_file()), key=str)
+    shard.write_bytes(b"x" + shard.read_bytes()[1:])
+    (problem,) = vx.verify(tmp_path / "out")
+    assert problem.code == "BAD_CHECKSUM"
+    assert "--overwrite makes ALL archives of the cohort again" in problem.message
+    assert "delete this archive, and repeat the command" in problem.message
+    shutil.rmtree(damaged)
+    assert "1 converted, 1 up to date" in again(tmp_path).stdout
+    assert vx.verify(tmp_path / "out") == []
+    assert sorted(vx.Archive(other).labels) == ["brain", "seg"]
 
 
 def test_the_plan_says_so_before_anything_is_converted(made, tmp_path):
@@ -174,7 +203,8 @@ def test_preprocessed_archives_keep_what_was_added_to_them(tmp_path):
     with pytest.raises(vx.VoxarrayError, match="CONTENT_ADDED"):
         flipped.save(tmp_path / "flipped")
     assert vx.Archive(archive.path).notes == {"quality": "good"}
-    flipped.save(tmp_path / "flipped", overwrite=True)
+    with pytest.warns(vx.VoxarrayWarning, match=r"ADDITIONS_DELETED: .* 'quality' of 1 archive\."):
+        flipped.save(tmp_path / "flipped", overwrite=True)
     assert vx.Archive(archive.path).notes == {}
 
 

@@ -156,7 +156,8 @@ def execution_options(command: Command) -> Command:
         click.option(
             "--overwrite",
             is_flag=True,
-            help="Replace existing archives and files, even those that are up to date",
+            help="Replace existing archives and files, even those that are up to date. Of a "
+            "cohort, it makes ALL archives again, and drops label maps and notes that were added",
         ),
         click.option(
             "--workers",

@@ -93,7 +93,9 @@ def convert_cohort(
         executor: Any `concurrent.futures.Executor`, or an executor of submitit, that runs the
             conversions. If it starts processes on this machine, they share the memory budget and
             the cores.
-        overwrite: Replace existing archives, even those that are up to date.
+        overwrite: Replace all existing archives, even those that are up to date. Label maps and
+            notes that were added to them are deleted, and a warning names them first. To make one
+            archive alone again, delete it and convert without ``overwrite``.
         progress: True shows a progress bar, False none, None (the default) only in a terminal or
             notebook; or a function of (bytes done, bytes in all).
 
@@ -110,6 +112,11 @@ def convert_cohort(
         TransportError: If no worker started (``NO_WORKERS``), or no scheduler answers
             (``NO_SCHEDULER``). If the run stops later, after some images were converted or failed,
             there is no error: the result says why it stopped.
+
+    Warns:
+        VoxarrayWarning: If ``overwrite`` deletes label maps or notes that were added to archives
+            (``ADDITIONS_DELETED``); or if archives are made again, since options changed
+            (``OPTIONS_CHANGED``).
     """
     import dask.config
 

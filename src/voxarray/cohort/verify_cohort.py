@@ -124,11 +124,29 @@ def verify_cohort(
             problems += [
                 Problem(CODE, str(namesake.second), str(namesake)) for namesake in found_twice
             ]
-        yield Verdict.of(name, examination, problems, notes)
+        yield Verdict.of(name, examination, _mendable_alone(problems), notes)
     yield from _of_catalogue(folder, unlisted, missing_names)
     failures = last_failures(folder) if expected else {}
     for name, item in sorted(expected.items()):
         yield Verdict(name, (_missing(item, failures),))
+
+
+def _mendable_alone(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems of an archive of a cohort; the first that advises ``--overwrite`` says more.
+
+    For a cohort, that option would cost the additions to all archives, to mend one.
+    """
+    advising = next((one for one in problems if "--overwrite" in one.message), None)
+    return [
+        replace(one, message=one.message + _ALONE) if one is advising else one for one in problems
+    ]
+
+
+_ALONE = (
+    "; but --overwrite makes ALL archives of the cohort again, without label maps and notes that "
+    "were added to any of them. To make this one alone again, save what was added to it, if it can "
+    "be read, delete this archive, and repeat the command that made the cohort, without --overwrite"
+)
 
 
 def verify_below(

@@ -142,9 +142,11 @@ class ChecksumError(FormatError):
     """Bytes that are not the ones that were written.
 
     The file or archive is damaged. Copy it again, restore it, or convert the source again with
-    ``--overwrite`` (``overwrite=True``). Without it, an archive in a cohort is not converted again
-    if its manifest (the list of its files) is intact. If converting does not help, the disk or the
-    memory may be faulty.
+    ``--overwrite`` (``overwrite=True``). For a cohort, that makes ALL archives again, and drops
+    label maps and notes that were added to any of them. To make one archive of a cohort alone
+    again, save the label maps that were added to it, if they can be read, delete the archive, and
+    repeat the command that made the cohort, without ``--overwrite``. If converting does not help,
+    the disk or the memory may be faulty.
     """
 
     default_code = "BAD_CHECKSUM"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from voxarray.archive.added_content import added_labels
@@ -18,6 +20,8 @@ from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.storage.store import Store
 
 _TOLD = 3
+_NAMED = 10
+_READERS = 4
 
 
 def is_refused(archive: str) -> bool:
@@ -57,6 +61,34 @@ def warn_of_additions(
             "it. If only the times of the source files have changed, convert may find that out, "
             "and the archives are up to date",
         )
+
+
+def warn_of_deletions(archives: Sequence[str]) -> None:
+    """Warn of what was added to archives that are about to be overwritten.
+
+    Args:
+        archives: Their paths; there need not be anything yet. A manifest of each is read.
+
+    Warns:
+        VoxarrayWarning: ``ADDITIONS_DELETED``.
+    """
+    with ThreadPoolExecutor(_READERS, "voxarray-additions") as readers:
+        found = list(readers.map(additions, archives))
+    counts = Counter(name for names in found for name in names)
+    if not counts:
+        return
+    told = [f"{name} of {_archives(count)}" for name, count in counts.most_common(_NAMED)]
+    more = f" and {len(counts) - _NAMED} more" if len(counts) > _NAMED else ""
+    warn_by_code(
+        "ADDITIONS_DELETED",
+        f"overwriting makes {_archives(sum(map(bool, found)))} again without what was added to them: "
+        f"{', '.join(told)}{more}. To keep it, stop now, and save it elsewhere (LabelMap.save), or "
+        "run without overwriting; to make one damaged archive again, delete that archive alone",
+    )
+
+
+def _archives(count: int) -> str:
+    return f"{count:,} archive{'' if count == 1 else 's'}"
 
 
 def additions(archive: str) -> list[str]:

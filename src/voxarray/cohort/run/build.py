@@ -28,6 +28,7 @@ from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.plan.previous import previous_plan, put_in_place
+from voxarray.cohort.run.added_content import warn_of_deletions
 from voxarray.cohort.run.engine import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
@@ -272,6 +273,8 @@ def execute(
     items = by_size(plan.items)
     to_convert, present, permanent_failures, others = _sorted_out(items, plan, folder, run)
     tally = Tally(present=present, failures=permanent_failures, others=others)
+    if run.overwrite:
+        warn_of_deletions([folder.archive(item.slug, plan.zipped) for item in to_convert])
     job = Job(to_convert, opener_of, folder.root, options, run.overwrite, overlapping)
     with folders_reused(folder.staging):
         interrupted_by = carry_out(engine, job, run, watcher, tally)
