@@ -81,9 +81,10 @@ def warn_of_deletions(archives: Sequence[str]) -> None:
     more = f" and {len(counts) - _NAMED} more" if len(counts) > _NAMED else ""
     warn_by_code(
         "ADDITIONS_DELETED",
-        f"overwriting makes {_archives(sum(map(bool, found)))} again without what was added to them: "
-        f"{', '.join(told)}{more}. To keep it, stop now, and save it elsewhere (LabelMap.save), or "
-        "run without overwriting; to make one damaged archive again, delete that archive alone",
+        f"overwriting makes {_archives(sum(map(bool, found)))} again without what was added to "
+        f"them: {', '.join(told)}{more}. To keep it, stop now, and save it elsewhere "
+        "(LabelMap.save), or run without overwriting; to make one damaged archive again, delete "
+        "that archive alone",
     )
 
 
