@@ -106,6 +106,16 @@ def test_functions_stand_in_no_file(step):
     assert caught.value.code == "NOT_IN_A_FILE"
 
 
+def test_the_error_of_a_function_names_the_transform_for_types():
+    """It is what functions in front of `Resample` are mostly for, and files hold it."""
+    with pytest.raises(vx.FormatError, match=r'NOT_IN_A_FILE.*use vx\.To\("float32"\)'):
+        vx.Compose([vx.Lambda(lambda voxels: voxels.astype("float32"))]).to_yaml()
+    with pytest.raises(vx.FormatError) as caught:
+        vx.Compose([vx.ZNormalization(lambda x: x > 0)]).to_yaml()
+    assert "vx.To" not in caught.value.message
+    vx.Compose([vx.To("float32"), vx.Resample(2)]).to_yaml()
+
+
 class Flip(vx.Flip):
     """A class of a user's with the name of one of ours."""
 

@@ -256,7 +256,7 @@ def entries_of(steps: Sequence[Callable[[Any], Any]]) -> list[Entry]:
         elif not isinstance(step, Transform) or _transform_named(kind.__name__) is not kind:
             raise FormatError(
                 f"{step!r} is not a transform of voxarray.transforms, so a file cannot name it: "
-                "leave it out of the file, and apply it in Python",
+                f"leave it out of the file, and apply it in Python{_instead(step)}",
                 code="NOT_IN_A_FILE",
             )
         elif isinstance(step, transforms.Compose):
@@ -291,6 +291,16 @@ def _as_entry(step: Transform, arguments: Mapping[str, Any]) -> Entry:
             code="NOT_IN_A_FILE",
         )
     return result
+
+
+def _instead(step: Any) -> str:
+    """End of the message about a `Lambda`, for which there may be a transform that files hold."""
+    if not isinstance(step, transforms.Lambda):
+        return ""
+    return (
+        '. If the function only converts the type, as x.astype("float32") does, use '
+        'vx.To("float32")'
+    )
 
 
 def to_text(entries: Sequence[Entry]) -> str:

@@ -32,8 +32,7 @@ class Resample(SpatialTransform):
     """Bring images onto another grid. Images that share a grid before share one afterwards, too.
 
     Integer images stay integers: interpolated values are truncated toward zero, as in TorchIO. To
-    keep fractions, apply ``vx.Lambda(lambda voxels: voxels.astype("float32"), [vx.INTENSITY])``
-    first.
+    keep fractions, apply ``vx.To("float32")`` first.
 
     Examples:
         >>> scan = vx.testing.sample()
