@@ -52,6 +52,30 @@ def test_label_maps_beside_their_image(tmp_path):
     assert inodes_with_layers(parts[0], [parts[1]] * 2) == count(tmp_path / "a.ome.zarr")
 
 
+def test_the_figures_of_the_page_on_clusters(tmp_path):
+    page = Path(__file__).parents[2] / "notebooks/pages/how-to/cluster-and-cloud.md"
+    figures = []
+    for shape, levels in (((1, 64, 64, 40), 1), ((1, 256, 256, 180), 2)):
+        voxels = np.zeros(shape, "i2")
+        voxels[0, ::7] = 300
+        image, label = vx.ScalarImage(tensor=voxels), vx.LabelMap(tensor=(voxels > 0).astype("u1"))
+        counts = []
+        for labels in ({}, {"seg": label}):
+            made = tmp_path / f"{levels}{len(labels)}.ome.zarr"
+            vx.convert(image, made, labels=labels)
+            files = sum(1 for path in made.rglob("*") if path.is_file())
+            counts.append((files, count(made) - files))
+        assert len(list((tmp_path / f"{levels}0.ome.zarr").glob("scale*"))) == levels
+        figures += [counts[0], (counts[1][0] - counts[0][0], counts[1][1] - counts[0][1])]
+    assert figures == [(14, 13), (16, 17), (24, 23), (26, 27)]
+    said = (
+        "one level has 14 files and 13 folders, one with two levels (256 x 256 x 180 voxels) 24 "
+        "and 23, and a larger one has more shards; a label map in the archive adds 16 and 17, or "
+        "26 and 27."
+    )
+    assert said in page.read_text("utf-8")
+
+
 def test_plan_tells_and_proposes_zip_where_there_are_many(tmp_path, monkeypatch):
     scans = tmp_path / "scans"
     scans.mkdir()
