@@ -261,6 +261,17 @@ def test_what_would_match_nothing_is_refused_with_the_reason(expression, why):
         matching(TABLE, expression)
 
 
+@pytest.mark.parametrize("expression", ["score > '9'", "'9' <= score", "6 < width and score < '9'"])
+def test_numbers_are_not_ordered_by_their_letters(expression):
+    """As texts, 10.5 is below 9, and n/a is above it."""
+    with pytest.raises(FormatError, match=r"BAD_QUERY.*score holds numbers.*write 9 without"):
+        matching(TABLE, expression)
+    assert matching(pd.DataFrame({"subject": ["1", "10", "2"]}), "subject < '2'").sum() == 2
+    assert found("score == '07'") == "d"
+    assert found("group > '1'") == "ad"  # texts, of which some are no numbers
+    assert found("score > 9") == "c"
+
+
 @pytest.mark.parametrize("name", ["chanels", "`no such`", "__import__", "_quoted_0_", "true"])
 def test_unknown_columns_are_named(name):
     with pytest.raises(FormatError) as caught:

@@ -53,6 +53,11 @@ def test_a_missing_field_is_an_error_that_names_those_that_are_there():
     subject = vx.Subject(t1=vx.testing.sample(), age=4)
     with pytest.raises(KeyError, match=r"no field 't2' .* 't1', 'age'"):
         subject["t2"]
+    with pytest.raises(KeyError) as caught:
+        subject["t2"]
+    assert "cohort" not in str(caught.value)
+    with pytest.raises(KeyError, match=r"kept columns of a cohort, .* are in cohort\.table"):
+        vx.Subject(subject="sub-01", t1=vx.testing.sample())["age"]
     with pytest.raises(AttributeError, match=r"its fields are 't1', 'age'"):
         subject.t2  # noqa: B018
     with pytest.raises(KeyError, match=r"no field 'x' in the image, which has 'type'"):

@@ -26,6 +26,8 @@ from voxarray.subject._plotting import PlotMixin
 from voxarray.subject.saving_call import SavingCall
 from voxarray.tensors.collate_registration import register_collation
 
+_OF_COHORT = "; kept columns of a cohort, such as an age, are in cohort.table"
+
 
 class Subject(PlotMixin, dict[str, Any]):
     """Named images and metadata; images are not read before they are needed.
@@ -93,8 +95,10 @@ class Subject(PlotMixin, dict[str, Any]):
             try:
                 return super().__getitem__(key)
             except KeyError:
+                # Only subjects of a cohort have their own name as a field.
+                hint = _OF_COHORT if isinstance(self.get("subject"), str) else ""
                 raise KeyError(
-                    f"no field {key!r} in the subject, which has {listed(self)}"
+                    f"no field {key!r} in the subject, which has {listed(self)}{hint}"
                 ) from None
         same_geometry.require_sliced_alike(self._images, key)
         sliced = self.copy()

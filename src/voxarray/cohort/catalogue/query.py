@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from voxarray.cohort.catalogue.rows import COLUMNS
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import FormatError
 
@@ -38,6 +39,8 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+
+_ORDERS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 _WORDS: dict[type[ast.AST], str] = {ast.BitAnd: "and", ast.BitOr: "or", ast.Invert: "not"}
 
@@ -144,9 +147,10 @@ class _Query:
         if not (_is_column(left_value) or _is_column(right_value)):
             raise self._bad("it compares values, none of which is a column")
         if not (isinstance(op, (ast.In, ast.NotIn)) and _is_column(right_value)):
+            ordered = isinstance(op, _ORDERS)
             left_value, right_value = (
-                self._as_numbers(left_value, right_value),
-                self._as_numbers(right_value, left_value),
+                self._as_numbers(left_value, right_value, ordered=ordered),
+                self._as_numbers(right_value, left_value, ordered=ordered),
             )
         try:
             if isinstance(op, (ast.In, ast.NotIn)):
@@ -169,7 +173,7 @@ class _Query:
                 "it compares texts with numbers, or orders values without an order"
             ) from None
 
-    def _as_numbers(self, column: Any, compared: Any) -> Any:
+    def _as_numbers(self, column: Any, compared: Any, *, ordered: bool) -> Any:
         """A column of texts as numbers, if it is compared with numbers; anything else unchanged.
 
         Tables of participants hold texts only, also for ages and scores.
@@ -186,6 +190,8 @@ class _Query:
         if column.notna().any() and any(isinstance(value, bool) for value in literals):
             raise self._bad(f"{column.name} holds texts: compare it with one, such as 'True'")
         if not _are_numbers(compared):
+            if ordered and column.name not in COLUMNS:
+                self._refuse_number_as_text(column, literals)
             if not all(isinstance(value, str) for value in literals):
                 raise self._bad(
                     f"{column.name} is compared with texts or with numbers, not with both"
@@ -204,6 +210,22 @@ class _Query:
         # Not as floats, which would make identifiers of more than 15 digits equal.
         values = [_number(text) if isinstance(text, str) else math.nan for text in present]
         return pd.Series(values, column.index, dtype=object, name=column.name)
+
+    def _refuse_number_as_text(self, column: pd.Series, literals: Sequence[Any]) -> None:
+        """Refuse to order numbers by their letters, where ``"10" < "9"`` holds, and n/a is above.
+
+        Equality stays: an identifier may well be compared with ``'007'``. So do the catalogue's
+        own columns of texts, such as the name of the subject.
+        """
+        number = next((text for text in literals if _is_number(text)), None)
+        if number is None:
+            return
+        present = [text for text in column.dropna() if text.strip() not in _MISSING]
+        if present and all(map(_is_number, present)):
+            raise self._bad(
+                f"{column.name} holds numbers, and {number!r} in quotes would order them by their "
+                f"letters: write {number} without quotes"
+            )
 
     def _refuse_lists(self, column: pd.Series) -> None:
         if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in column):
@@ -341,6 +363,16 @@ text and BIDS' ``n/a`` among it. Where texts are asked for, they are texts like 
 
 def _is_column(value: Any) -> bool:
     return hasattr(value, "iloc")
+
+
+def _is_number(text: Any) -> bool:
+    if not isinstance(text, str):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.strip() not in _MISSING
 
 
 def _number(text: str) -> int | float:
