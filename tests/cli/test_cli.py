@@ -246,6 +246,11 @@ def test_verify(tmp_path, scan):
     bad = run("verify", tmp_path / "out")
     assert bad.exit_code == 3
     assert "BAD_CHECKSUM: scale0/image/c/0/0/0/0" in bad.stderr
+    assert bad.stderr.count("scale0/image/c/0/0/0/0") == 1  # the file is named once
+    assert "sizes only" not in good.output
+    quick = run("verify", tmp_path / "out", "--quick")
+    assert "BAD_SIZE: scale0/image/c/0/0/0/0: has 50 bytes" in quick.stderr
+    assert quick.stdout.endswith("sizes only; checksums were not compared\n")
     assert run("verify", tmp_path / "out/a.ome.zarr").exit_code == 1
     assert run("verify", tmp_path / "nowhere").exit_code == 1
     assert run("verify", scan).exit_code == 1

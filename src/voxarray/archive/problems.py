@@ -23,8 +23,8 @@ class Problem:
 
 
 def problem_of(where: str, error: VoxarrayError) -> Problem:
-    """The problem that an error describes."""
-    return Problem(error.code, where, error.message)
+    """The problem that an error describes; whoever shows it names the file before the message."""
+    return Problem(error.code, where, error.message.removeprefix(f"{where} of {error.path} "))
 
 
 def change_left(key: str, what: str) -> Problem:

@@ -331,7 +331,7 @@ def _by_names_and_sizes(
             yield Problem("MISSING_DATA", key, text)
         elif key not in traces and sizes[key] not in (entry.size, LINK):
             text = (
-                f"{key} of {store.path} has {sizes[key]} bytes, but {entry.size} were written: "
+                f"has {sizes[key]} bytes, but {entry.size} were written: "
                 "restore it, or convert the source again with --overwrite (overwrite=True)"
             )
             yield Problem("BAD_SIZE", key, text)

@@ -43,8 +43,8 @@ def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> No
         require_archive(path)
     began = time.perf_counter()
     archives = holdings(expanded)
-    report = _Report(Outcome(), is_long=archives.count > _SHOWN)
     inputs = options.expanded(sources)
+    report = _Report(Outcome(), is_long=archives.count > _SHOWN, scope=_scope(quick, bool(inputs)))
     if inputs:
         try:
             require_comparable(archives, inputs)
@@ -64,12 +64,26 @@ _SHOWN = 20
 """Archives that are named each; of more, only those that are damaged, and how many were checked."""
 
 
+def _scope(quick: bool, compared: bool) -> str:
+    """What a quick check leaves out; empty for a full one."""
+    if not quick:
+        return ""
+    return f"{'voxels and sizes' if compared else 'sizes only'}; checksums were not compared"
+
+
 @dataclass(slots=True)
 class _Report:
-    """Says what was found, archive by archive, and what it comes to."""
+    """Says what was found, archive by archive, and what it comes to.
+
+    Attributes:
+        outcome: Of the command.
+        is_long: Whether there are too many archives to name each.
+        scope: What was compared and what was not; empty if all was.
+    """
 
     outcome: Outcome
     is_long: bool
+    scope: str
     files: int = 0
     bytes: int = 0
     notes: Counter[str] = field(default_factory=Counter)
@@ -106,6 +120,8 @@ class _Report:
                 f"{len(good)} OK ({_files(self.files)}, {format_bytes(self.bytes)}), {len(bad)} "
                 f"with problems; in {seconds:.1f} s"
             )
+        if self.scope and good:
+            talk.say(self.scope)
         self.outcome.exit(nothing="nothing to verify: there is no archive there; check the path")
 
 
