@@ -409,3 +409,12 @@ def test_a_folder_of_one_image_may_have_dots(tmp_path):
             assert run("convert", scan, tmp_path / name).exit_code == 0
     assert run("convert", tmp_path / "in", tmp_path / "many.xyz").exit_code == 0
     assert run("convert", tmp_path / "in/*.nii.gz", tmp_path / "glob.xyz").exit_code == 0
+
+
+def test_infer_says_what_its_option_for_transforms_is_called():
+    result = run("infer", "net.onnx", "scan.nii.gz", "--preprocess", "p.yaml")
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+    assert "--preprocess" in result.stderr
+    assert "Did you mean '--pipeline'" in result.stderr
+    assert "Did you mean" not in run("infer", "a", "b", "--zzz").stderr

@@ -252,6 +252,23 @@ def test_a_subject_that_fails_as_a_whole_is_told_of_once(tmp_path):
     assert "2 images failed" in str(caught.value)
 
 
+def test_one_mistake_in_a_pipeline_is_told_once_for_all_images(tmp_path):
+    for name in "abcde":
+        vx.ScalarImage(tensor=np.ones((1, 8, 8, 8), np.float32)).save(
+            tmp_path / f"in/{name}.nii.gz"
+        )
+    vx.convert_cohort(tmp_path / "in", tmp_path / "cohort", progress=False)
+    (tmp_path / "p.yaml").write_text("- operation: Crop\n  arguments: {cropping: 5}\n")
+    done = preprocess(tmp_path / "cohort", tmp_path / "out", tmp_path / "p.yaml")
+    assert done.exit_code == 1
+    reasons = done.stderr.splitlines()[:-1]
+    assert len(reasons) == 1, done.stderr
+    assert reasons[0].startswith("5 of 5 images: ")
+    assert reasons[0].endswith("; the first are a, b, c")
+    report = (tmp_path / "out/report.txt").read_text()
+    assert [name for name in "abcde" if f"\n{name}\n" in f"\n{report}"] == list("abcde")
+
+
 class Counting:
     """A pipeline of a user's, with a method whose name means nothing to us."""
 

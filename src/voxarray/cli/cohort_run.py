@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -21,7 +22,10 @@ from voxarray.core.memory import format_bytes
 from voxarray.core.progress import Progress
 
 _TOLD = 20
-"""Failures that are shown at the end; all are in the report."""
+"""Reasons that are shown at the end; all failures are in the report."""
+
+_ALIKE = 3
+"""Files of one reason that are named; if there are more, they have one line together."""
 
 
 class _Totals(ProgressListener):
@@ -100,9 +104,8 @@ def _say(folder: CohortLayout, result: CohortResult, prefix: str, seconds: float
 
 def _end(result: CohortResult, where: str, most: int) -> NoReturn:
     talk = console()
-    for failure in result.different_failures[:most]:
-        facts = _failure(failure)
-        talk.complain(f"{facts['path']}: {facts['code']}: {facts['message']}")
+    for line in _reasons(result, every=not where)[:most]:
+        talk.complain(line)
     if result.failed:
         talk.complain(
             f"{result.failed} of {result.failed + result.converted + result.present} failed{where}"
@@ -110,6 +113,31 @@ def _end(result: CohortResult, where: str, most: int) -> NoReturn:
     if result.interrupted_by:
         talk.complain(f"stopped: {result.interrupted_by}; run the same command again to resume")
     talk.finish(_code(result))
+
+
+def _reasons(result: CohortResult, *, every: bool) -> list[str]:
+    """Why images failed; one line for many that failed for the same reason, such as a pipeline.
+
+    Args:
+        result: Of the run.
+        every: Whether to name every file, since no report does.
+    """
+    images = Counter((failure.code, failure.message) for failure in result.failures)
+    total = result.failed + result.converted + result.present
+    files: dict[tuple[str, str], list[str]] = {}
+    for failure in result.different_failures:
+        files.setdefault((failure.code, failure.message), []).append(_failure(failure)["path"])
+    lines = []
+    for (code, message), paths in files.items():
+        if every or len(paths) <= _ALIKE:
+            lines += [f"{path}: {code}: {message}" for path in paths]
+        else:
+            count = images[code, message]
+            lines.append(
+                f"{count} of {total} images: {code}: {message}; the first are "
+                f"{', '.join(paths[:_ALIKE])}"
+            )
+    return lines
 
 
 def _code(result: CohortResult) -> int:

@@ -55,7 +55,20 @@ def _classes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     return int(text) if text.isdigit() else [name.strip() for name in text.split(",")]
 
 
-@click.command("infer")
+class _Infer(click.Command):
+    """The command; it knows what else its ``--pipeline`` might be called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            # There is a command of this name, which takes the same file.
+            if error.option_name == "--preprocess":
+                error.possibilities = ["--pipeline"]
+            raise
+
+
+@click.command("infer", cls=_Infer)
 @click.argument("model")
 @click.argument("source")
 @click.argument("destination", required=False)
