@@ -16,6 +16,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from voxarray.cohort.catalogue.query_values import (
+    MISSING,
+    are_numbers,
+    as_number,
+    holds,
+    is_column,
+    is_number,
+    is_number_column,
+    is_text_column,
+    literals_of,
+)
 from voxarray.cohort.catalogue.rows import COLUMNS
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import FormatError
@@ -144,9 +155,9 @@ class _Query:
 
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pd.Series:
         left_value, right_value = self._value(left), self._value(right)
-        if not (_is_column(left_value) or _is_column(right_value)):
+        if not (is_column(left_value) or is_column(right_value)):
             raise self._bad("it compares values, none of which is a column")
-        if not (isinstance(op, (ast.In, ast.NotIn)) and _is_column(right_value)):
+        if not (isinstance(op, (ast.In, ast.NotIn)) and is_column(right_value)):
             ordered = isinstance(op, _ORDERS)
             left_value, right_value = (
                 self._as_numbers(left_value, right_value, ordered=ordered),
@@ -161,7 +172,7 @@ class _Query:
             if isinstance(left_value, list) or isinstance(right_value, list):
                 raise self._bad('a list can only be compared with "in" or "not in"')
             for side in (left_value, right_value):
-                if _is_column(side):
+                if is_column(side):
                     self._refuse_lists(side)
             return self._filled(
                 _COMPARE[type(op)](left_value, right_value), isinstance(op, ast.NotEq)
@@ -178,18 +189,20 @@ class _Query:
 
         Tables of participants hold texts only, also for ages and scores.
         """
-        if not _is_column(column):
+        if not is_column(column):
             return column
         import pandas as pd
 
-        if _is_number_column(column) and any(isinstance(value, str) for value in _values(compared)):
+        if is_number_column(column) and any(
+            isinstance(value, str) for value in literals_of(compared)
+        ):
             raise self._bad(f"{column.name} holds numbers: compare it with one, without quotes")
-        if not _is_text_column(column):
+        if not is_text_column(column):
             return column
-        literals = _values(compared)
+        literals = literals_of(compared)
         if column.notna().any() and any(isinstance(value, bool) for value in literals):
             raise self._bad(f"{column.name} holds texts: compare it with one, such as 'True'")
-        if not _are_numbers(compared):
+        if not are_numbers(compared):
             if ordered and column.name not in COLUMNS:
                 self._refuse_number_as_text(column, literals)
             if not all(isinstance(value, str) for value in literals):
@@ -198,7 +211,7 @@ class _Query:
                 )
             return column
         present = column.where(
-            [not isinstance(text, str) or text.strip() not in _MISSING for text in column]
+            [not isinstance(text, str) or text.strip() not in MISSING for text in column]
         )
         numbers = pd.to_numeric(present, errors="coerce")
         invalid = present[present.notna() & numbers.isna()]
@@ -208,7 +221,7 @@ class _Query:
                 "compare it with texts, in quotes"
             )
         # Not as floats, which would make identifiers of more than 15 digits equal.
-        values = [_number(text) if isinstance(text, str) else math.nan for text in present]
+        values = [as_number(text) if isinstance(text, str) else math.nan for text in present]
         return pd.Series(values, column.index, dtype=object, name=column.name)
 
     def _refuse_number_as_text(self, column: pd.Series, literals: Sequence[Any]) -> None:
@@ -217,11 +230,11 @@ class _Query:
         Equality stays: an identifier may well be compared with ``'007'``. So do the catalogue's
         own columns of texts, such as the name of the subject.
         """
-        number = next((text for text in literals if _is_number(text)), None)
+        number = next((text for text in literals if is_number(text)), None)
         if number is None:
             return
-        present = [text for text in column.dropna() if text.strip() not in _MISSING]
-        if present and all(map(_is_number, present)):
+        present = [text for text in column.dropna() if text.strip() not in MISSING]
+        if present and all(map(is_number, present)):
             raise self._bad(
                 f"{column.name} holds numbers, and {number!r} in quotes would order them by their "
                 f"letters: write {number} without quotes"
@@ -235,16 +248,16 @@ class _Query:
             )
 
     def _inside(self, item: Any, container: Any) -> pd.Series:
-        if _is_column(item) and isinstance(container, list):
+        if is_column(item) and isinstance(container, list):
             self._refuse_lists(item)
             return item.isin(container)
-        if _is_column(container) and not isinstance(item, list):
-            is_text = container.notna().any() and _is_text_column(container)
-            if is_text and not (_is_column(item) or isinstance(item, str)):
+        if is_column(container) and not isinstance(item, list):
+            is_text = container.notna().any() and is_text_column(container)
+            if is_text and not (is_column(item) or isinstance(item, str)):
                 raise self._bad(f"{container.name} holds texts: put {item!r} into quotes")
-            holder = [item] * len(container) if not _is_column(item) else item
+            holder = [item] * len(container) if not is_column(item) else item
             return container.__class__(
-                [_holds(whole, part) for whole, part in zip(container, holder, strict=True)],
+                [holds(whole, part) for whole, part in zip(container, holder, strict=True)],
                 index=container.index,
                 dtype=bool,
             )
@@ -351,64 +364,3 @@ def _warn_of_labels_elsewhere(table: pd.DataFrame, expression: str) -> None:
         f"{_LABELS} names only the label maps stored in the row's own archive{example}; {IMAGES} "
         "names all images and label maps of the subject",
     )
-
-
-_MISSING = {
-    *("", "n/a", "N/A", "NA", "<NA>", "#N/A", "#NA", "#N/A N/A", "null", "NULL", "None"),
-    *("nan", "NaN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-}
-"""What tables write where there is no number: what `pandas.read_csv` takes for missing, the empty
-text and BIDS' ``n/a`` among it. Where texts are asked for, they are texts like any other."""
-
-
-def _is_column(value: Any) -> bool:
-    return hasattr(value, "iloc")
-
-
-def _is_number(text: Any) -> bool:
-    if not isinstance(text, str):
-        return False
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.strip() not in _MISSING
-
-
-def _number(text: str) -> int | float:
-    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) else float(text)
-
-
-def _values(compared: Any) -> Sequence[Any]:
-    """The literals that are compared with a column; empty if it is compared with a column."""
-    if _is_column(compared):
-        return ()
-    return compared if isinstance(compared, list) else [compared]
-
-
-def _is_number_column(column: Any) -> bool:
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    return is_numeric_dtype(column) and not is_bool_dtype(column)
-
-
-def _is_text_column(column: Any) -> bool:
-    return all(isinstance(value, str) for value in column.dropna())
-
-
-def _are_numbers(compared: Any) -> bool:
-    if _is_column(compared):
-        return _is_number_column(compared)
-    literals = _values(compared)
-    return bool(literals) and all(
-        isinstance(value, (int, float)) and not isinstance(value, bool) for value in literals
-    )
-
-
-def _holds(container: Any, part: Any) -> bool:
-    """Whether a list has an item, or a text contains another; a missing value contains nothing."""
-    if isinstance(container, str):
-        return isinstance(part, str) and part in container
-    if isinstance(container, Sequence) or hasattr(container, "tolist"):
-        return part in list(container)
-    return False

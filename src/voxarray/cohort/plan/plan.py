@@ -103,6 +103,15 @@ class Plan:
         return by_size(self.items)[number - 1 :: of]
 
     @property
+    def sources(self) -> list[str]:
+        """Names of all files that it is made of."""
+        return [
+            origin.source
+            for item in self.items
+            for origin in (item.origin, *(layer.origin for layer in item.layers))
+        ]
+
+    @property
     def inodes(self) -> int:
         """Files and folders of all archives, at most."""
         good = [item for item in self.items if item.failure is None]

@@ -133,7 +133,7 @@ def build(
     census = None
     if run.partition is not None:
         plan = part_of_plan(destination, options, run.partition)
-        locations = locate(_names_of(plan), path_texts(sources), choice, options)
+        locations = locate(plan.sources, path_texts(sources), choice, options)
     else:
         census = Census()
         inputs = discover_inputs(sources, destination, choice, options, census)
@@ -156,14 +156,6 @@ def part_of_plan(
     plan = read_part(file, *part)
     require_options(file, plan, options)
     return plan
-
-
-def _names_of(plan: Plan) -> list[str]:
-    return [
-        origin.source
-        for item in plan.items
-        for origin in (item.origin, *(layer.origin for layer in item.layers))
-    ]
 
 
 def discover_inputs(
