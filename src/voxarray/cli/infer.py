@@ -63,9 +63,10 @@ class _Infer(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             # There is a command of this name, which takes the same file.
-            if error.option_name == "--preprocess":
-                error.possibilities = ["--pipeline"]
-            raise
+            if error.option_name != "--preprocess":
+                raise
+            name = error.option_name
+            raise click.NoSuchOption(name, possibilities=["--pipeline"], ctx=ctx) from None
 
 
 @click.command("infer", cls=_Infer)
