@@ -41,6 +41,9 @@ def test_builds_strictly(tmp_path):
     reference = (tmp_path / "site/reference/images/index.html").read_text("utf-8")
     assert "Nothing is read before it is needed" in reference
     assert "memory_report" in reference
+    archives = (tmp_path / "site/reference/archives/index.html").read_text("utf-8")
+    returned = archives.split('id="voxarray.verify"')[1].split(">Returns:<")[1].split("</ul>")[0]
+    assert returned.count("<li ") == 1  # the lines of one paragraph, not a value for each
 
 
 @pytest.fixture
