@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import nbformat
@@ -33,6 +34,13 @@ def test_runs(path, tmp_path, monkeypatch):
         if output.output_type == "stream" and output.name == "stderr"
     ]
     assert not errors, errors
+    shown = "\n".join(
+        output.get("text") or output.get("data", {}).get("text/plain", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+    )
+    for noise in (sys.executable, " at 0x"):  # where this Python is, and objects by their address
+        assert noise not in shown
     assert not list((tmp_path / "run").iterdir()), "the notebook left files where it was run"
 
 
