@@ -44,6 +44,8 @@ def test_builds_strictly(tmp_path):
     archives = (tmp_path / "site/reference/archives/index.html").read_text("utf-8")
     returned = archives.split('id="voxarray.verify"')[1].split(">Returns:<")[1].split("</ul>")[0]
     assert returned.count("<li ") == 1  # the lines of one paragraph, not a value for each
+    for built_page in (tmp_path / "site").glob("reference/*/index.html"):
+        assert "::</p>" not in built_page.read_text("utf-8"), built_page  # Sphinx's, not Markdown's
 
 
 @pytest.fixture

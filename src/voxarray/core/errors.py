@@ -3,7 +3,7 @@
 Every failure of files, stores, geometry and memory that voxarray can foresee is a `VoxarrayError`.
 It has a ``code``, which programs can test. If a file is at fault, it also has the ``path`` of that
 file. Arguments of a wrong type or value raise Python's own `TypeError` and `ValueError`. Each class
-is also the built-in error that a caller would expect to catch::
+is also the built-in error that a caller would expect to catch:
 
     VoxarrayError
     ├── FormatError (ValueError)            a file or an argument that is impossible or ambiguous

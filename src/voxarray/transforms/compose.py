@@ -58,7 +58,7 @@ class Compose(Transform):
     def from_yaml(cls, path: str | os.PathLike[str]) -> Compose:
         """The pipeline in a file, as written by `to_yaml`.
 
-        The file is a list of operations: the name of a transform, and its arguments by name::
+        The file is a list of operations: the name of a transform, and its arguments by name:
 
             - operation: ToCanonical
             - operation: Resample
