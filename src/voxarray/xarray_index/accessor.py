@@ -64,7 +64,7 @@ class VoxAccessor:
         Otherwise x, y and z share one index, which holds the affine. Use `detach` before
         operations that need a separate index for each coordinate: `xr.map_blocks`,
         `to_dataframe`, `drop_isel`, `reindex`, `groupby`, `combine_by_coords`, ... `reattach`
-        restores the shared index::
+        restores the shared index:
 
             doubled = xr.map_blocks(function, array.vox.detach()).vox.reattach()
 
