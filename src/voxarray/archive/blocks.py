@@ -2,13 +2,14 @@
 
 Files, and what is computed from them, are read as slabs in the order of the disk, into two buffers
 that are used in turn: one is filled while the other is encoded. Lazy arrays whose blocks are no
-parts of slabs are computed shard by shard, so that a voxel is computed once.
+parts of slabs are computed shard by shard, so that a voxel is computed once. Where the budget has
+no room for two slabs or shards of computed voxels, parts of them are read.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 
 from voxarray.archive.codecs import Codec
 from voxarray.archive.profiles import Trial
-from voxarray.archive.projection import has_large_planes, is_by_shard
+from voxarray.archive.projection import has_large_planes, is_by_shard, usual_block
 from voxarray.archive.pyramid import Box
 from voxarray.core import heap
 from voxarray.core.thread_pools import CallingThread
 from voxarray.geometry.layout import Layout
-from voxarray.geometry.selection import Selection
+from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Source
 
 Block = tuple[Box, NDArray]
@@ -35,20 +36,28 @@ and go among what encoding takes, and leave holes that nobody has projected. One
 
 
 def blocks(
-    source: Source, layout: Layout, finished: Callable[[str | None], None]
+    source: Source, layout: Layout, size: Shape4, finished: Callable[[str | None], None]
 ) -> Generator[Block]:
     """Blocks (n, z, y, x) of all voxels; each is valid until the next is asked for.
 
     Args:
         source: Read once, from start to end.
         layout: Of the finest level; blocks begin and end at its chunk borders.
+        size: Of a block, as of `voxarray.archive.projection.block_of`.
         finished: Called at the end with the sha256 of the source's bytes, or None.
 
     Raises:
         VoxarrayError: What the source finds wrong, also after its last voxel (its CRC).
     """
+    if is_in_parts(source, layout, size):
+        return _tidied(source, _parts(source, layout, size, finished))
     made = _shards if is_by_shard(source, layout) else _slabs
     return _tidied(source, made(source, layout, finished))
+
+
+def is_in_parts(source: Source, layout: Layout, size: Shape4) -> bool:
+    """Whether blocks of a size are parts of slabs or shards."""
+    return size != usual_block(source, layout)
 
 
 def _tidied(source: Source, blocks: Generator[Block]) -> Generator[Block]:
@@ -99,23 +108,25 @@ def _slabs(
         finished(stream.source_digest())
 
 
-def planes_between(source: Source, layout: Layout, planes: range) -> Generator[Block]:
+def planes_between(source: Source, layout: Layout, size: Shape4, planes: range) -> Generator[Block]:
     """Blocks (1, z, y, x) of some planes of a single volume, read by place, one ahead.
 
     Args:
         source: Of one volume; any of its planes can be read without those before.
         layout: Of the finest level.
+        size: Of a block.
         planes: Begin and end at its chunk borders.
     """
     boxes = [box for box in _slab_boxes(layout) if box[1].start in planes]
+    if is_in_parts(source, layout, size):
+        return _tidied(source, _read_ahead(source, _divided(boxes, size), _computed))
     return _tidied(source, _read_ahead(source, boxes))
 
 
 def first_signal(source: Source, layout: Layout, trial: Trial) -> Codec | None:
-    """The codec that a trial chooses of the blocks of `blocks`, of which only samples are read."""
-    choices = (
-        trial.choose(box, lambda region: _read(source, region)) for box in _slab_boxes(layout)
-    )
+    """The codec that a trial chooses of whole slabs or shards, of which only samples are read."""
+    boxes = _shard_boxes(layout) if is_by_shard(source, layout) else _slab_boxes(layout)
+    choices = (trial.choose(box, lambda region: _read(source, region)) for box in boxes)
     return next((codec for codec in choices if codec is not None), None)
 
 
@@ -131,13 +142,33 @@ def _slab_boxes(layout: Layout) -> Iterator[Box]:
         )
 
 
+def _parts(
+    source: Source, layout: Layout, size: Shape4, finished: Callable[[str | None], None]
+) -> Generator[Block]:
+    boxes = _shard_boxes(layout) if is_by_shard(source, layout) else _slab_boxes(layout)
+    yield from _read_ahead(source, _divided(boxes, size), _computed)
+    finished(None)  # what is computed has no file of its own
+
+
+def _divided(boxes: Iterable[Box], size: Shape4) -> list[Box]:
+    """Boxes cut into parts of a size, so that their chunks keep their order."""
+    return [
+        (n, z, y, x)
+        for box in boxes
+        for n, z, y, x in itertools.product(
+            *(
+                [range(start, min(start + step, r.stop)) for start in range(r.start, r.stop, step)]
+                for r, step in zip(box, size, strict=True)
+            )
+        )
+    ]
+
+
 def _shards(
     source: Source, layout: Layout, finished: Callable[[str | None], None]
 ) -> Generator[Block]:
     if not has_large_planes(source, layout):
-        yield from _read_ahead(
-            source, [_shard_box(layout, position) for position in layout.shards()]
-        )
+        yield from _read_ahead(source, list(_shard_boxes(layout)))
         finished(None)
         return
     with source.stream() as stream:  # for the digest of its file alone
@@ -162,13 +193,16 @@ def _z_order(position: tuple[int, int, int, int]) -> tuple[int, int]:
     return n, code
 
 
-def _read_ahead(source: Source, boxes: Sequence[Box]) -> Generator[Block]:
+def _read_ahead(
+    source: Source, boxes: Sequence[Box], read: Callable[[Source, Box], NDArray] | None = None
+) -> Generator[Block]:
+    read = read or _read
     with _ahead(boxes, "voxarray-compute") as reader:
-        ahead = reader.submit(_read, source, boxes[0])
+        ahead = reader.submit(read, source, boxes[0])
         for number, box in enumerate(boxes):
             block = ahead.result()
             if number + 1 < len(boxes):
-                ahead = reader.submit(_read, source, boxes[number + 1])
+                ahead = reader.submit(read, source, boxes[number + 1])
             yield box, block
 
 
@@ -180,6 +214,18 @@ def _ahead(boxes: Sequence[Box], name: str) -> Executor:
 def _read(source: Source, box: Box) -> NDArray:
     n, z, y, x = box
     return source.read(Selection((n, x, y, z))).transpose(0, 3, 2, 1)
+
+
+def _computed(source: Source, box: Box) -> NDArray:
+    """Voxels of a box in the memory order of a slab, on which sums of 64-bit numbers depend."""
+    n, z, y, x = box
+    out = np.empty((len(n), len(z), len(y), len(x)), source.dtype)
+    source.read_into(Selection((n, x, y, z)), out.transpose(0, 3, 2, 1))
+    return out
+
+
+def _shard_boxes(layout: Layout) -> Iterator[Box]:
+    return (_shard_box(layout, position) for position in layout.shards())
 
 
 def _shard_box(layout: Layout, position: tuple[int, int, int, int]) -> Box:

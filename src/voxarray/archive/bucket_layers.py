@@ -40,6 +40,7 @@ from voxarray.archive.locate import locate_root
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.root_prefix import TOP, root_of
+from voxarray.archive.smaller_chunks import advice
 from voxarray.archive.source import ArchiveSource, open_archive
 from voxarray.archive.staging import Staging
 from voxarray.core import memory, settings
@@ -91,7 +92,14 @@ def add(
     memory.require(
         plan.projected_peak,
         lambda: f"adding {name} to {archive.url}",
-        "use smaller chunks, or raise the budget",
+        lambda: advice(
+            lambda other: (
+                layer_plan(
+                    name, layer, archive.base.grid, archive.base.image.factors, other
+                ).projected_peak
+            ),
+            options,
+        ),
     )
     with _local(archive.url) as area:
         plan.write(area, prefix, counter(progress, plan.voxel_bytes))

@@ -15,6 +15,7 @@ from voxarray.archive.metadata import Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options
 from voxarray.archive.partial_writes import PartialWrite, complete
 from voxarray.archive.publication import finish, in_the_making
+from voxarray.archive.smaller_chunks import advice
 from voxarray.archive.write_plan import WritePlan
 from voxarray.core import memory
 from voxarray.core.errors import GridError
@@ -74,9 +75,11 @@ def convert(
     target = destination_of(destination)
     plans = _plans(source, kind, table, labels or {}, options)
     memory.require(
-        max(plan.projected_peak for plan in plans.values()),
+        _peak(plans),
         lambda: f"converting {source.path or 'the image'}",
-        "use smaller chunks (--chunk) or raise the budget (--memory)",
+        lambda: advice(
+            lambda other: _peak(_plans(source, kind, table, labels or {}, other)), options
+        ),
     )
     total = sum(plan.voxel_bytes for plan in plans.values())
     holds = total <= held_files.LARGEST and not parts
@@ -109,6 +112,10 @@ def convert(
 def planned(source: Source, kind: Kind = "intensity", options: Options = Options()) -> WritePlan:
     """What `convert` would do with an image; nothing is read."""
     return WritePlan.of(source, kind, (), options)
+
+
+def _peak(plans: Mapping[str, WritePlan]) -> int:
+    return max(plan.projected_peak for plan in plans.values())
 
 
 def _plans(

@@ -15,6 +15,7 @@ from voxarray.archive.layer_names import FOLDER, names_in, require_name
 from voxarray.archive.locate import locate, locate_root
 from voxarray.archive.manifest import KEY, Manifest
 from voxarray.archive.options import LabelLayer, Options
+from voxarray.archive.smaller_chunks import advice
 from voxarray.archive.source import ArchiveSource, open_archive
 from voxarray.archive.staging import workspace
 from voxarray.core import memory
@@ -82,7 +83,12 @@ def add_layer(
     memory.require(
         plan.projected_peak,
         lambda: f"adding {name} to {root}",
-        "use smaller chunks, or raise the budget",
+        lambda: advice(
+            lambda other: (
+                layer_plan(name, layer, base.grid, base.image.factors, other).projected_peak
+            ),
+            options,
+        ),
     )
     prefix = f"{FOLDER}/{name}/"
     with workspace(root, holds=plan.voxel_bytes <= held_files.LARGEST) as area:

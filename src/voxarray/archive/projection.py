@@ -6,15 +6,19 @@ This imports no module that writes: a user who asks what a conversion costs may 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from voxarray.archive.encoding import VoxelEncoding, encoding_of
-from voxarray.core import settings
+from voxarray.core import memory, settings
 from voxarray.geometry.layout import DEFAULT_CHUNK, Factors, Layout, choose, chunk_bytes, coarser
 from voxarray.geometry.levels import factors_of, require_division
+from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Source
-from voxarray.source.pieces import is_decoded_anew, is_sequential
+from voxarray.source.pieces import has_stream, is_decoded_anew, is_sequential
+from voxarray.source.window import Window
 
 if TYPE_CHECKING:
     from voxarray.archive.options import Options
@@ -40,7 +44,7 @@ def projected_peak(source: Source, options: Options | None = None) -> int:
     """Bytes that converting a source needs at its peak, besides what the process uses already."""
     storage = encoding_of(source)
     layouts, _ = layouts_of(storage, options)
-    return peak_of(storage, layouts)
+    return peak_of(storage, layouts, block_of(storage, layouts))
 
 
 def layouts_of(
@@ -67,26 +71,78 @@ def layouts_of(
     return layouts, tuple(factors)
 
 
-def peak_of(storage: VoxelEncoding, layouts: Sequence[Layout]) -> int:
+def peak_of(storage: VoxelEncoding, layouts: Sequence[Layout], block: Shape4) -> int:
     """Bytes at the peak of writing.
 
     Counts two blocks, incomplete chunks of the coarser levels (a row of chunks for each level), the
     chunks of each thread, positions, the allocator, and what reading the source needs.
+
+    Args:
+        storage: The image, and the type in which it is stored.
+        layouts: Of every level, finest first.
+        block: (n, z, y, x) voxels that are read at once, as of `block_of`.
     """
     finest, source = layouts[0], storage.source
-    count, depth = finest.slab
-    block, reading = count * depth * math.prod(finest.shape[2:]), source.streaming_bytes
-    if is_by_shard(source, finest):
-        block, reading = math.prod(finest.shard), source.reading_bytes
+    is_stream = block == usual_block(source, finest) and not is_by_shard(source, finest)
+    reading = source.streaming_bytes if is_stream else source.reading_bytes
     rows = sum(_gathering(source, finest, level) for level in layouts[1:])
     return (
-        2 * block * source.dtype.itemsize
+        2 * math.prod(block) * source.dtype.itemsize
         + rows * storage.dtype.itemsize
         + _CHUNKS_PER_THREAD * settings.threads() * chunk_bytes(finest, storage.dtype)
         + _POSITION_BYTES * max(finest.shape[1:])
         + _FREED_BYTES
         + reading
     )
+
+
+def block_of(storage: VoxelEncoding, layouts: Sequence[Layout]) -> Shape4:
+    """Voxels (n, z, y, x) that are read at once.
+
+    A slab or a shard. If that would exceed the budget, and the voxels are computed, it is the
+    largest part of one that does not, or the smallest part that there is.
+    """
+    block = usual_block(storage.source, layouts[0])
+    budget = memory.budget()
+    if peak_of(storage, layouts, block) > budget:
+        for part in _parts_of(block, storage.source, layouts[0]):
+            block = part
+            if peak_of(storage, layouts, block) <= budget:
+                break
+    return block
+
+
+def usual_block(source: Source, layout: Layout) -> Shape4:
+    """The block (n, z, y, x) of a source if memory is no concern: a shard, or a slab of planes."""
+    if is_by_shard(source, layout):
+        return layout.shard
+    (count, depth), (height, width) = layout.slab, layout.shape[2:]
+    return count, depth, height, width
+
+
+def _parts_of(block: Shape4, source: Source, layout: Layout) -> Iterator[Shape4]:
+    """Ever smaller parts of a block; one after the other, they give its chunks in the same order.
+
+    So the archive has the same bytes. The last part is a row of chunks, or as close to that as the
+    blocks of a dask array let it be, which would be computed again for each part that they touch.
+    """
+    from voxarray.ops.operation import Operation  # not loaded where nothing is computed
+    from voxarray.source.array import DaskSource
+
+    base, sizes, chunk = Window.of(source).base, list(block), layout.chunk
+    is_graph = isinstance(base, DaskSource)
+    if has_stream(source) or not (is_graph or isinstance(base, Operation)):
+        return  # it can be read from start to end only
+    if source.dtype == np.float64 and chunk[3] >= layout.shape[3]:
+        return  # NumPy would add the voxels of a chunk in another order, see `WeightTally`
+    n, _, y, z = source.chunks if is_graph else (1, 1, 1, 1)
+    for axis, own in enumerate((n, z, y)):
+        unit = math.lcm(chunk[axis], min(own, layout.shape[axis]))
+        while sizes[axis] > unit:
+            sizes[axis] = -(-sizes[axis] // (2 * unit)) * unit
+            yield sizes[0], sizes[1], sizes[2], sizes[3]
+        if sizes[axis] > chunk[axis]:
+            return  # parts along the next axis would come in another order
 
 
 def _gathering(source: Source, finest: Layout, level: Layout) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import documents
-from voxarray.archive.blocks import blocks
+from voxarray.archive.blocks import blocks, first_signal, is_in_parts
 from voxarray.archive.chunk_statistics import Extremes, LabelTally, WeightTally
 from voxarray.archive.codecs import Codec
 from voxarray.archive.downsample import Downsampling, majority, mean
@@ -24,7 +24,7 @@ from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
 from voxarray.archive.options import Options
 from voxarray.archive.profiles import Profile, Trial, profile
-from voxarray.archive.projection import layouts_of, peak_of
+from voxarray.archive.projection import block_of, layouts_of, peak_of, usual_block
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
 from voxarray.archive.staging import Staging
@@ -35,6 +35,7 @@ from voxarray.core.errors import FormatError
 from voxarray.core.history import entry
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.layout import Factors, Layout, chunk_bytes
+from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Source
 from voxarray.source.storable import refuse_beyond_disks
 
@@ -55,6 +56,8 @@ class WritePlan:
         metadata: The metadata of the image in the archive.
         layouts: Of every level, finest first.
         profile: Codecs to choose from.
+        block: Voxels (n, z, y, x) that are read at once; of computed voxels, as many as the budget
+            had room for when it was planned.
     """
 
     source: Source
@@ -62,6 +65,7 @@ class WritePlan:
     metadata: ImageMetadata
     layouts: list[Layout]
     profile: Profile
+    block: Shape4
 
     @classmethod
     def of(
@@ -99,7 +103,8 @@ class WritePlan:
             history=(*source.history, entry("convert", {"kind": kind})),
         )
         codec_profile = profile(options.codec or ("labels" if kind == "label" else "default"))
-        return cls(source, storage, metadata, layouts, codec_profile)
+        block = block_of(storage, layouts)
+        return cls(source, storage, metadata, layouts, codec_profile, block)
 
     @property
     def voxel_bytes(self) -> int:
@@ -109,7 +114,18 @@ class WritePlan:
     @property
     def projected_peak(self) -> int:
         """Bytes at the peak of `write`."""
-        return peak_of(self.storage, self.layouts)
+        return peak_of(self.storage, self.layouts, self.block)
+
+    @property
+    def least_peak(self) -> int:
+        """Bytes at the peak if it were planned with the budget of the moment."""
+        return peak_of(self.storage, self.layouts, block_of(self.storage, self.layouts))
+
+    @property
+    def usual_peak(self) -> int:
+        """Bytes at the peak where the budget is no smaller than that."""
+        block = usual_block(self.storage.source, self.layouts[0])
+        return peak_of(self.storage, self.layouts, block)
 
     def write(
         self,
@@ -137,16 +153,18 @@ class WritePlan:
         tally = self.tally()
         with (
             # After a failure, closes its file and its thread at once, not when it is collected.
-            closing(blocks(self.storage.source, self.layouts[0], digests.append)) as stream,
+            closing(
+                blocks(self.storage.source, self.layouts[0], self.block, digests.append)
+            ) as stream,
             self.encoders() as cpu,
             # With `holds`, nothing is synced before the archive is sealed.
             thread_pools.CallingThread()
             if area.holds
             else ThreadPoolExecutor(1, "voxarray-sync") as disk,
         ):
-            codec: Codec | None = None
+            codec = self._foreseen_codec()
             writers = [
-                self.writer(number, area.root, prefix, self.usual_codec, disk, area.record)
+                self.writer(number, area.root, prefix, codec or self.usual_codec, disk, area.record)
                 for number in range(len(self.layouts))
             ]
             if area.holds:
@@ -199,6 +217,13 @@ class WritePlan:
         key = f"{prefix}{level_name(number)}/{IMAGE}"
         layout, dtype = self.layouts[number], self.storage.dtype
         return LevelWriter(root, key, layout, dtype, codec, disk, record)
+
+    def _foreseen_codec(self) -> Codec | None:
+        """The codec, if blocks are parts of what it is to be chosen by; else None."""
+        source, finest = self.storage.source, self.layouts[0]
+        if not is_in_parts(source, finest, self.block):
+            return None
+        return first_signal(source, finest, self.trial) or self.usual_codec
 
     @property
     def reduction(self) -> Downsampling:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from voxarray.core import resource_limits, settings
@@ -21,7 +23,13 @@ _LOG = logging.getLogger("voxarray.memory")
 _AHEAD = 16 << 20
 """Bytes that keep a fast network busy: requests are joined up to 2 MiB."""
 
+_MIB = 1 << 20
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+_SUPPOSED: ContextVar[int | None] = ContextVar("_SUPPOSED", default=None)
+"""The budget in bytes of a projection of what would be if it were another one."""
 
 
 def format_bytes(count: int) -> str:
@@ -45,6 +53,9 @@ def budget() -> int:
     A setting that came with a task from another machine may ask for more than this one has: then
     the limit counts.
     """
+    supposed = _SUPPOSED.get()
+    if supposed is not None:
+        return supposed
     if settings.get("memory-budget") is None:
         return limit() // 2
     configured = settings.get_bytes("memory-budget")
@@ -98,14 +109,47 @@ def _statm(column: int) -> int:
     return pages * mmap.PAGESIZE
 
 
-def require(needed: int, what: str | Callable[[], str], instead: str) -> None:
+@contextmanager
+def _supposing(count: int) -> Iterator[None]:
+    token = _SUPPOSED.set(count)
+    try:
+        yield
+    finally:
+        _SUPPOSED.reset(token)
+
+
+def enough_for(peak: Callable[[], int]) -> int:
+    """A budget, in whole MiB, that an operation fits into.
+
+    Caches and parts grow with the budget, so that what is needed now may not be enough then.
+
+    Args:
+        peak: Projects the operation: bytes by the budget of the moment.
+    """
+    count = budget()
+    while (needed := _projected(peak, count)) > count:
+        count = -(-needed // _MIB) * _MIB
+    return count
+
+
+def _projected(peak: Callable[[], int], supposed: int) -> int:
+    with _supposing(supposed):
+        return peak()
+
+
+def raised_to(peak: Callable[[], int]) -> str:
+    """The advice to raise the budget to what an operation fits into."""
+    return f"raise the budget to {enough_for(peak) // _MIB} MiB"
+
+
+def require(needed: int, what: str | Callable[[], str], instead: str | Callable[[], str]) -> None:
     """Refuse an operation whose projected peak exceeds the budget, before it starts.
 
     Args:
         needed: Projected peak in bytes.
         what: The operation, as the subject of a sentence. Guards stand before every read: where
             the text has to be made, a function makes it when it is needed.
-        instead: What to do about it.
+        instead: What to do about it; or a function that finds out.
 
     Raises:
         MemoryBudgetError: If ``needed`` is more than the budget.
@@ -115,7 +159,8 @@ def require(needed: int, what: str | Callable[[], str], instead: str) -> None:
     if needed > allowed:
         raise MemoryBudgetError(
             f"{what if isinstance(what, str) else what()} needs {format_bytes(needed)} of memory "
-            f"and the budget is {format_bytes(allowed)} ({_origin()}); {instead}"
+            f"and the budget is {format_bytes(allowed)} ({_origin()}); "
+            f"{instead if isinstance(instead, str) else instead()}"
         )
 
 

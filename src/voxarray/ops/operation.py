@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.core import settings
+from voxarray.core import memory, settings
 from voxarray.core.promotion import cast
 from voxarray.core.thread_pools import computing_pool
 from voxarray.geometry.grid import Grid
@@ -25,7 +25,11 @@ from voxarray.geometry.selection import Selection, Shape4
 from voxarray.source.base import Channels, OriginalHeader, Source, digest
 
 PART_BYTES = 12 << 20
-"""What computing one part may hold: large enough that borders cost little, small for any budget."""
+"""What computing one part may hold: large, so that borders cost little, but small for most budgets.
+"""
+
+_LEAST = 4
+"""By which parts shrink at most where the budget is small: thinner ones are mostly borders."""
 
 _THIN = 32
 
@@ -82,8 +86,12 @@ class Operation(Source):
 
     @property
     def part_bytes(self) -> int:
-        """What computing one part may hold; more for those that read far around each voxel."""
-        return PART_BYTES
+        """What computing one part may hold; more for those that read far around each voxel.
+
+        The parts of all threads together hold a quarter of the budget, unless they would get tiny.
+        """
+        share = memory.budget() // (4 * settings.threads())
+        return min(PART_BYTES, max(PART_BYTES // _LEAST, share))
 
     # --- What every source has --------------------------------------------------------------------
 

@@ -291,7 +291,7 @@ def header_of(source: Source, options: ArchiveOptions, kind: Kind = "intensity")
         orientation="".join(grid.orientation),
         dtype=dtype_name(source.dtype),
         voxel_bytes=math.prod(source.shape) * source.dtype.itemsize,
-        peak=plan.projected_peak,
+        peak=plan.usual_peak,  # whoever converts it may have a larger budget than who plans
         inodes=inodes_of(plan),
     )
 
