@@ -18,7 +18,7 @@ from voxarray.geometry.levels import factors_of, require_division
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Source
 from voxarray.source.pieces import has_stream, is_decoded_anew, is_sequential
-from voxarray.source.window import Window
+from voxarray.source.sliced import SlicedSource
 
 if TYPE_CHECKING:
     from voxarray.archive.options import Options
@@ -129,7 +129,7 @@ def _parts_of(block: Shape4, source: Source, layout: Layout) -> Iterator[Shape4]
     from voxarray.ops.operation import Operation  # not loaded where nothing is computed
     from voxarray.source.array import DaskSource
 
-    base, sizes, chunk = Window.of(source).base, list(block), layout.chunk
+    base, sizes, chunk = SlicedSource.of(source).base, list(block), layout.chunk
     is_graph = isinstance(base, DaskSource)
     if has_stream(source) or not (is_graph or isinstance(base, Operation)):
         return  # it can be read from start to end only
