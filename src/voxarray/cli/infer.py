@@ -65,8 +65,9 @@ class _Infer(click.Command):
             # There is a command of this name, which takes the same file.
             if error.option_name != "--preprocess":
                 raise
-            name = error.option_name
-            raise click.NoSuchOption(name, possibilities=["--pipeline"], ctx=ctx) from None
+            # As a message, since click drops proposals that look too different.
+            text = "No such option '--preprocess'. Did you mean '--pipeline'?"
+            raise click.NoSuchOption(error.option_name, text, ctx=ctx) from None
 
 
 @click.command("infer", cls=_Infer)
