@@ -20,14 +20,12 @@ from voxarray.core.errors import (
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
-from voxarray.core.memory import budget, raised_to, require
 from voxarray.core.progress import ProgressOption, reporting
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.record import KEYWORDS, Format, SaveRequest
 from voxarray.formats.registry import load, open_source, writable_format, written_suffixes
+from voxarray.formats.room import require_room
 from voxarray.geometry.levels import Levels
-from voxarray.ops.tree import with_leaves
-from voxarray.source.array import DaskSource
 from voxarray.source.base import Source
 from voxarray.source.storable import refuse_beyond_disks
 from voxarray.statistics.decoded_copies import staged, when_staged
@@ -38,10 +36,7 @@ from voxarray.storage.remote.address import is_url
 from voxarray.storage.uploads import refuse_existing, size_of, uploading
 
 if TYPE_CHECKING:
-    from voxarray.archive.options import Conversion, LabelLayer, Options
-
-_EDGES = (128, 64, 32)
-"""Edges of blocks of a dask array that are tried, in voxels."""
+    from voxarray.archive.options import Conversion, LabelLayer
 
 
 def save(
@@ -85,71 +80,14 @@ def _save(request: SaveRequest, written: Format, progress: ProgressOption) -> No
     title = os.path.basename(request.path)
     try:
         refuse_beyond_disks(request.source)
-        require(_peak(request), lambda: f"saving {title}", lambda: _advice(request, written))
+        require_room(
+            request, written, when_staged, lambda source: projected_peak(source, request.path)
+        )
         with staged(request.source, is_last=True) as ready, reporting(progress, title) as report:
             _write(replace(request, source=ready, progress=report), written)
     except VoxarrayError as error:
         error.path = error.path or request.path
         raise
-
-
-def _peak(request: SaveRequest) -> int:
-    """Bytes of memory that saving needs at its peak, if compressed files are decoded first."""
-    source = when_staged(request.source)
-    if _format(request.path).identity != "zarr":
-        return projected_peak(source, request.path)
-    from voxarray.archive import projection
-
-    return projection.projected_peak(source, _options(request))
-
-
-def _options(request: SaveRequest) -> Options:
-    """How an archive is made that is asked for."""
-    from voxarray.archive.options import Options
-
-    return Options(request.levels, request.chunks, request.codec, request.overwrite)
-
-
-def _advice(request: SaveRequest, written: Format) -> str:
-    """What to do where saving exceeds the budget: only what helps."""
-    others = [_smaller_blocks(request)]
-    if written.identity == "zarr":
-        from voxarray.archive.smaller_chunks import advice
-
-        def peak(options: Options) -> int:
-            return _peak(replace(request, levels=options.levels, chunks=options.chunk))
-
-        others.append(advice(peak, _options(request)))
-    else:
-        if _fits(replace(request, path="x.ome.zarr", squeeze=None)):
-            others.append("save an archive (.ome.zarr) instead")
-        others.append(f"{raised_to(lambda: _peak(request))} (--memory)")
-    return ", or ".join(other for other in others if other)
-
-
-def _smaller_blocks(request: SaveRequest) -> str:
-    """Which blocks of the dask arrays that are saved are small enough; empty if none are."""
-    for edge in _EDGES:
-
-        def smaller(leaf: Source, edge: int = edge) -> Source:
-            if not isinstance(leaf, DaskSource):
-                return leaf
-            _, x, y, z = leaf.chunks
-            return replace(
-                leaf, array=leaf.array.rechunk((1, min(x, edge), min(y, edge), min(z, edge)))
-            )
-
-        divided = with_leaves(request.source, smaller)
-        if divided.token() != request.source.token() and _fits(replace(request, source=divided)):
-            return (
-                f"make the dask array of blocks of {edge} voxels (image.rechunk({edge}) where the "
-                "image is opened, before anything is computed of it)"
-            )
-    return ""
-
-
-def _fits(request: SaveRequest) -> bool:
-    return _peak(request) <= budget()
 
 
 @names_exhaustion

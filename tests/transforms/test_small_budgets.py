@@ -112,10 +112,11 @@ run("tiny")
 
 @pytest.mark.parametrize("suffix", [".ome.zarr", ".nii.gz"])
 @pytest.mark.parametrize("edge", [None, 64])
-def test_advice_is_what_helps(folder, tmp_path, suffix, edge):
+def test_advice_is_what_helps(folder, tmp_path, monkeypatch, suffix, edge):
     image = vx.ScalarImage(folder / "scan.nii")
     image = vx.Blur(0.8)(image) if edge is None else vx.Blur(0.8)(image).rechunk(128)
-    path = tmp_path / f"out{suffix}"
+    path, begun = tmp_path / f"out{suffix}", []
+    monkeypatch.setattr("voxarray.saving._write", lambda *_: begun.append(1))
     with budget(90 * MIB), pytest.raises(vx.MemoryBudgetError) as refused:
         image.save(path)
     enough = re.search(r"raise the budget to (\d+) MiB", str(refused.value))
@@ -126,3 +127,4 @@ def test_advice_is_what_helps(folder, tmp_path, suffix, edge):
     if chunks:
         with budget(90 * MIB):
             image.save(tmp_path / "chunked.ome.zarr", chunks=int(chunks[1]))
+    assert len(begun) == 1 + bool(chunks)
