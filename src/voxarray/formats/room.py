@@ -81,7 +81,7 @@ def _smaller_blocks(source: Source, peak: Callable[[Source], int]) -> str:
         def smaller(leaf: Source, edge: int = edge) -> Source:
             if not isinstance(leaf, DaskSource):
                 return leaf
-            _, x, y, z = leaf.chunks
+            _, x, y, z = leaf.shape
             blocks = (1, min(x, edge), min(y, edge), min(z, edge))
             return (
                 leaf if blocks == leaf.chunks else replace(leaf, array=leaf.array.rechunk(blocks))
