@@ -22,9 +22,9 @@ from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
 from voxarray.core.progress import ProgressOption, reporting
 from voxarray.formats.file_sets import files_of
+from voxarray.formats.memory_check import require_room
 from voxarray.formats.record import KEYWORDS, Format, SaveRequest
 from voxarray.formats.registry import load, open_source, writable_format, written_suffixes
-from voxarray.formats.room import require_room
 from voxarray.geometry.levels import Levels
 from voxarray.source.base import Source
 from voxarray.source.storable import refuse_beyond_disks

@@ -10,6 +10,7 @@
     companions    the other file of images that are kept in two
     file_sets     all files that belong to one image
     packed_files  files inside zip and tar files
+    memory_check  whether the memory budget has room for saving an image
 
 What several formats share is in `_voxels`. Every writer takes any source, goes through it slab by
 slab, and its file is visible only when it is whole.
