@@ -346,3 +346,13 @@ def test_a_subject_that_fails_lacks_one_prediction(net, tmp_path):
             progress=False,
         )
     assert vx.Cohort(tmp_path / "made").table["image"].tolist() == ["prediction"]
+
+
+def test_names_of_overlapping_classes_are_not_those_of_0_and_1(net, cohort, tmp_path):
+    """As of a single scan: each 0 was named liver, and each 1 spleen."""
+    options = {"patch_size": 8, "activation": "sigmoid", "classes": ["liver", "spleen"]}
+    predictions = vx.infer(net, cohort[:1], tmp_path / "masks", **options, progress=False)
+    vx.infer(net, cohort[:1], layer="organs", **options, progress=False)
+    for masks in (predictions[0]["prediction"], vx.Cohort(cohort.path)[0]["organs"]):
+        assert masks.shape[0] == 2
+        assert masks.source.label_table == ()

@@ -111,7 +111,7 @@ class Inference:
                     source,
                     target,
                     kind="label" if self.makes_labels else "intensity",
-                    table=self._table(placement.job),
+                    table=self.label_table(placement.job.channels),
                     options=Options(overwrite=overwrite),
                 )
             else:
@@ -183,12 +183,12 @@ class Inference:
         shape = (reduction.channels(self.count(scan)), *scan.native.shape)
         return Outline(shape, reduction.dtype, scan.native.affine, scan.network_input.sources)
 
-    def _table(self, job: VolumeJob) -> tuple[Label, ...]:
+    def label_table(self, channels: int) -> tuple[Label, ...]:
         """Names and colours of labels, where they are the voxels' values.
 
         Classes that may overlap have a channel each, whose values are 0 and 1: 1 is any of them.
         """
-        return self.classes.table if self.makes_labels and job.channels == 1 else ()
+        return self.classes.table if self.makes_labels and channels == 1 else ()
 
     @contextmanager
     def result(
@@ -209,7 +209,7 @@ class Inference:
             job = replace(job, reader=replace(job.reader, sources=ready))
             report = _counter(callback, job)
             scaling = self.options.scaling(job.reduction)
-            table = self._table(job)
+            table = self.label_table(job.channels)
             source: Source
             if placement.streams:
                 source = Predicted(

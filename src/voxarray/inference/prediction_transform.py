@@ -159,7 +159,7 @@ class LazyPrediction(OnePass):
     @property
     def label_table(self) -> tuple[Label, ...]:
         """Names and colours of labels, for the archive."""
-        return self.inference.classes.table if self.inference.makes_labels else ()
+        return self.inference.label_table(self._channels)
 
     @property
     def working_bytes(self) -> int:
