@@ -270,6 +270,26 @@ def test_numbers_are_not_ordered_by_their_letters(expression):
     assert found("score == '07'") == "d"
     assert found("group > '1'") == "ad"  # texts, of which some are no numbers
     assert found("score > 9") == "c"
+    assert matching(pd.DataFrame({"visit": ["1", "10", "2"]}), "visit < '1_1'").sum() == 2
+
+
+def test_two_kept_columns_of_numbers_are_ordered_as_numbers():
+    """By their letters, 9 was above 10, and n/a above every number."""
+    table = pd.DataFrame(
+        {
+            "age": ["9", "10", "80", None, "5"],
+            "onset": ["10", "9", "n/a", "1", "5.0"],
+            "gone": ["n/a", "", "NA", None, "n/a"],
+            "group": ["a", "1", "9", "1", "1"],
+            "subject": ["1", "10", "9", "2", "3"],
+        }
+    )
+    assert matching(table, "age < onset").tolist() == [True, False, False, False, False]
+    assert matching(table, "onset <= age").tolist() == [False, True, False, False, True]
+    assert not matching(table, "age < gone").any()
+    assert matching(table, "age == onset").sum() == 0  # texts, which differ
+    assert matching(table, "age < group").tolist() == [True, False, True, False, False]
+    assert matching(table, "subject < age").tolist() == [True, False, False, False, True]
 
 
 @pytest.mark.parametrize("name", ["chanels", "`no such`", "__import__", "_quoted_0_", "true"])

@@ -187,7 +187,8 @@ class _Query:
     def _as_numbers(self, column: Any, compared: Any, *, ordered: bool) -> Any:
         """A column of texts as numbers, if it is compared with numbers; anything else unchanged.
 
-        Tables of participants hold texts only, also for ages and scores.
+        Tables of participants hold texts only, also for ages and scores. If two of them are
+        ordered, such as an age and an age of onset, they are numbers, too.
         """
         if not is_column(column):
             return column
@@ -202,7 +203,8 @@ class _Query:
         literals = literals_of(compared)
         if column.notna().any() and any(isinstance(value, bool) for value in literals):
             raise self._bad(f"{column.name} holds texts: compare it with one, such as 'True'")
-        if not are_numbers(compared):
+        both_kept = ordered and _is_kept_number(column) and _is_kept_number(compared)
+        if not (are_numbers(compared) or both_kept):
             if ordered and column.name not in COLUMNS:
                 self._refuse_number_as_text(column, literals)
             if not all(isinstance(value, str) for value in literals):
@@ -233,8 +235,7 @@ class _Query:
         number = next((text for text in literals if is_number(text)), None)
         if number is None:
             return
-        present = [text for text in column.dropna() if text.strip() not in MISSING]
-        if present and all(map(is_number, present)):
+        if _is_kept_number(column) and any(map(is_number, column)):
             raise self._bad(
                 f"{column.name} holds numbers, and {number!r} in quotes would order them by their "
                 f"letters: write {number} without quotes"
@@ -341,6 +342,16 @@ def _images_of_subjects(table: pd.DataFrame) -> pd.Series:
             names.setdefault(subject, set()).update([image, *labels])
     images_of_row = [sorted(names.get(subject, ())) for subject in table["subject"]]
     return pd.Series(images_of_row, table.index, dtype=object, name=IMAGES)
+
+
+def _is_kept_number(column: Any) -> bool:
+    """Whether a column of texts that was kept from headers or tables holds numbers, or nothing."""
+    return (
+        is_column(column)
+        and column.name not in COLUMNS
+        and is_text_column(column)
+        and all(is_number(text) or text.strip() in MISSING for text in column.dropna())
+    )
 
 
 def _warn_of_labels_elsewhere(table: pd.DataFrame, expression: str) -> None:

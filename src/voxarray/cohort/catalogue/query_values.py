@@ -21,7 +21,8 @@ def is_column(value: Any) -> bool:
 
 def is_number(text: Any) -> bool:
     """Whether it is a text that says a number."""
-    if not isinstance(text, str):
+    # Python alone reads "1_0" as a number; no table means one by it.
+    if not isinstance(text, str) or "_" in text:
         return False
     try:
         float(text)
