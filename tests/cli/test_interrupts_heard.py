@@ -1,11 +1,14 @@
 """Ctrl-C in a callback whose exceptions Python drops."""
 
+import os
+import signal
 import sys
 import time
 
 import pytest
 
 from voxarray.cli.outcome import interrupts_heard
+from voxarray.cohort.run.interrupts import stoppable
 
 
 class _Interrupted:
@@ -23,9 +26,33 @@ def test_an_interrupt_of_a_finaliser_comes_again(capsys):
         _Interrupted()
         time.sleep(10)
 
+    began = time.monotonic()
     with interrupts_heard(), pytest.raises(KeyboardInterrupt):
         dropped_and_waited_for()
     assert capsys.readouterr().err == ""
+    if os.name == "posix":  # elsewhere it comes when the waiting ends
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_signal_of_a_job_system_comes_again_where_interrupts_are_ignored():
+    """A shell script ignores Ctrl-C for what it starts with ``&``, as a job array does."""
+
+    class Stopping:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def stopped_and_waited_for():
+        Stopping()
+        time.sleep(10)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_heard(), stoppable(), pytest.raises(KeyboardInterrupt):
+            stopped_and_waited_for()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_other_exceptions_of_finalisers_are_told_as_before(monkeypatch):

@@ -23,19 +23,24 @@ def interrupts_heard() -> Iterator[None]:
 
     The exceptions of weak references' callbacks and of ``__del__`` go to `sys.unraisablehook` and
     nowhere else. Each import has such a callback, so that a command that still imports may lose
-    the interrupt.
+    the interrupt. What another signal has raised, as `voxarray.cohort.run.interrupts` does, comes
+    again as a Ctrl-C, even where that is ignored, as in the background jobs of scripts.
     """
-    before = sys.unraisablehook
+    before, ignored = sys.unraisablehook, list[Any]()
 
     def hear(unraisable: Any) -> None:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             before(unraisable)
             return
         # Imported here, since few commands are interrupted at all.
-        from _thread import interrupt_main
+        import signal
         from threading import Timer
 
-        again = Timer(_PAUSE, interrupt_main)
+        handler = signal.getsignal(signal.SIGINT)
+        if handler in (signal.SIG_IGN, signal.SIG_DFL):
+            ignored.append(handler)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        again = Timer(_PAUSE, _interrupt)
         again.daemon = True
         again.start()
 
@@ -44,6 +49,24 @@ def interrupts_heard() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+        if ignored:
+            import signal
+
+            signal.signal(signal.SIGINT, ignored[0])
+
+
+def _interrupt() -> None:
+    """Interrupt the main thread, also while it waits for another one, if the system can do that."""
+    import signal
+    import threading
+
+    main = threading.main_thread().ident
+    if sys.platform == "win32" or main is None:
+        from _thread import interrupt_main
+
+        interrupt_main()
+    else:
+        signal.pthread_kill(main, signal.SIGINT)
 
 
 @dataclass(slots=True)
