@@ -174,6 +174,47 @@ def test_handlers_of_the_users_process_stay():
     assert done.returncode == 17, done.stderr
 
 
+_TWICE = """
+import os, signal, sys
+from voxarray.cohort.run.interrupts import Stopped, stoppable
+first, second = map(int, sys.argv[1:])
+done = []
+with stoppable():  # as a command does
+    try:
+        with stoppable():  # as the run in it does
+            try:
+                os.kill(os.getpid(), first)
+            finally:
+                os.kill(os.getpid(), second)
+                done.append("cleaned up")
+    except Stopped:
+        os.kill(os.getpid(), second)
+        done.append("catalogue")
+assert done == ["cleaned up", "catalogue"], done
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+try:
+    with stoppable():
+        os.kill(os.getpid(), first)
+except Stopped:
+    sys.exit(17)
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGUSR1, signal.SIGTERM),
+        (signal.SIGTERM, signal.SIGUSR2),
+    ],
+)
+def test_a_second_signal_does_not_interrupt_what_the_first_one_began(first, second):
+    """Job systems send a warning first, and SIGTERM later, while the catalogue is written."""
+    command = [sys.executable, "-c", _TWICE, str(int(first)), str(int(second))]
+    done = subprocess.run(command, capture_output=True, timeout=100)
+    assert done.returncode == 17, done.stderr
+
+
 def test_what_nohup_ignores_is_ignored(tmp_path):
     source, cohort = tmp_path / "in", tmp_path / "out"
     for seed in range(8):

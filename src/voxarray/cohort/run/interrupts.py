@@ -25,9 +25,10 @@ def stoppable() -> Iterator[None]:
 
     Signals that ``nohup`` ignores stay ignored, and those that programs use for ends of their own
     (SIGUSR1, SIGUSR2, SIGXCPU) stay with a handler that the process has for them. In threads other
-    than the main one, where Python allows no handlers, nothing changes.
+    than the main one, where Python allows no handlers, nothing changes. Nor does it in another
+    body of this: after the first signal, whoever is outermost writes the catalogue undisturbed.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or _bodies:
         yield
         return
     before: dict[int, Any] = {}
@@ -43,15 +44,21 @@ def stoppable() -> Iterator[None]:
         raise Stopped
 
     try:
+        _bodies.append(received)
         for number in before:
             signal.signal(number, stop)
         yield
     finally:
+        _bodies.clear()
         for number, handler in before.items():
             # The system repeats it each second of processor time, and kills at the hard limit:
             # with its default, the next one would end the process before the catalogue is written.
             if number not in received or number != _REPEATED:
                 signal.signal(number, handler)
+
+
+_bodies: list[list[int]] = []
+"""Signals received in the body that is under way in the main thread, if one is."""
 
 
 def _known(*names: str) -> list[int]:
