@@ -293,7 +293,9 @@ def test_it_stops_after_so_many_failures(cohort, tmp_path):
         (tmp_path / f"n/{name}/t1.nii").write_bytes(b"something else")
     done = run("convert", cohort, tmp_path / "n", "--suffix", ".nii", "--max-failures", 1, "--json")
     told = json.loads(done.stdout)
-    assert (told["failed"], told["remaining"]) == (1, 5)
+    # Two are under way at once: the second fails before or after the first one stops the run.
+    assert told["failed"] in (1, 2)
+    assert told["failed"] + told["remaining"] == 6
     assert "max-failures" in told["stopped"]
 
 

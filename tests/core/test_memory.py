@@ -9,7 +9,7 @@ import sys
 import dask.config
 import pytest
 
-from voxarray.core import memory, settings
+from voxarray.core import memory, resource_limits, settings
 from voxarray.core.errors import MemoryBudgetError
 
 MIB = 1 << 20
@@ -52,7 +52,7 @@ def test_what_needs_too_much_is_refused():
     assert isinstance(caught.value, MemoryError)
     with (
         dask.config.set({"voxarray.memory-budget": None}),
-        pytest.raises(MemoryBudgetError, match=f"half of .*{memory.limits.memory().origin}"),
+        pytest.raises(MemoryBudgetError, match=f"half of .*{resource_limits.memory().origin}"),
     ):
         memory.require(1 << 60, lambda: "this", "nothing")
     for part in ("loading it needs 65.0 MiB", "64.0 MiB", "voxarray.memory-budget", "load a part"):
