@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dask.config
 import numpy as np
 import pytest
 import zarr
 from archive_samples import archive
 
 import voxarray as vx
+from voxarray.archive.options import Options
+from voxarray.archive.projection import projected_peak
 from voxarray.archive.source import open_archive
 from voxarray.archive.verify import verify
 from voxarray.core.errors import UnsupportedError
+from voxarray.core.memory import enough_for
 from voxarray.source.array import ArraySource
 from voxarray.statistics.cell_passes import sum_cells
 from voxarray.testing.counting import count_reads
@@ -57,6 +61,27 @@ def test_integers_and_labels_have_none(tmp_path):
     ):
         path = archive(tmp_path / f"{name}.ome.zarr", values.astype("u1"), kind=kind, chunk=8)
         assert open_archive(path).weight_sums(0) is None
+
+
+def budget(count):
+    return dask.config.set({"voxarray.memory-budget": count, "voxarray.threads": 8})
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [vx.Pad(4), vx.Compose([vx.Transpose(), vx.Clamp(0.1, 0.9)])],
+    ids=["pieces of slabs", "parts of shards"],
+)
+def test_sums_have_the_same_bits_at_any_budget(tmp_path, transform):
+    values = np.random.default_rng(1).random((1, 76, 103, 116))
+    image = transform(vx.ScalarImage(tensor=values))
+    with budget(1 << 20):
+        least = enough_for(lambda: projected_peak(image.source, Options(chunk=32)))
+    for count in (1 << 32, least):
+        with budget(count):
+            image.copy().save(tmp_path / f"{count}.ome.zarr", chunks=32)
+    large, small = (open_archive(tmp_path / f"{n}.ome.zarr") for n in (1 << 32, least))
+    np.testing.assert_array_equal(small.weight_sums(0).sums, large.weight_sums(0).sums)
 
 
 def test_a_sampler_reads_no_voxel_before_it_draws(tmp_path):

@@ -19,6 +19,7 @@ TRANSFORMS = {
     "Contour": vx.Contour(),
     "Pad": vx.Pad(3),
     "Resample": vx.Resample(1.5),
+    "ToOrientation": vx.Compose([vx.Pad(3), vx.ToOrientation("PIR")]),
 }
 
 
@@ -39,8 +40,13 @@ def test_the_same_voxels_as_read(transform, dtype, order, monkeypatch):
     np.testing.assert_array_equal(out, source.read(selection))
 
 
-def test_nothing_of_the_size_of_the_result_is_held_beside_it():
-    source = vx.OneHot(8)(labels(160)).source
+@pytest.mark.parametrize(
+    "transform",
+    [vx.OneHot(8), vx.Compose([vx.OneHot(8), vx.ToOrientation("PIR")])],
+    ids=["OneHot", "ToOrientation"],
+)
+def test_nothing_of_the_size_of_the_result_is_held_beside_it(transform):
+    source = transform(labels(160)).source
     selection = Selection.whole(source.shape)
     out = selection.empty(source.dtype)
     assert out.nbytes > 2 * PART_BYTES

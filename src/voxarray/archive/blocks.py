@@ -213,11 +213,17 @@ def _ahead(boxes: Sequence[Box], name: str) -> Executor:
 
 def _read(source: Source, box: Box) -> NDArray:
     n, z, y, x = box
+    if source.inputs and source.dtype == np.float64:
+        return _computed(source, box)  # else the memory order is that of its parts, or of one
     return source.read(Selection((n, x, y, z))).transpose(0, 3, 2, 1)
 
 
 def _computed(source: Source, box: Box) -> NDArray:
-    """Voxels of a box in the memory order of a slab, on which sums of 64-bit numbers depend."""
+    """Voxels of a box in the memory order of a slab, on which sums of 64-bit numbers depend.
+
+    What `Source.read` gives has another order where all is computed at once: that depends on the
+    budget.
+    """
     n, z, y, x = box
     out = np.empty((len(n), len(z), len(y), len(x)), source.dtype)
     source.read_into(Selection((n, x, y, z)), out.transpose(0, 3, 2, 1))

@@ -133,8 +133,8 @@ def _parts_of(block: Shape4, source: Source, layout: Layout) -> Iterator[Shape4]
     is_graph = isinstance(base, DaskSource)
     if has_stream(source) or not (is_graph or isinstance(base, Operation)):
         return  # it can be read from start to end only
-    if source.dtype == np.float64 and chunk[3] >= layout.shape[3]:
-        return  # NumPy would add the voxels of a chunk in another order, see `WeightTally`
+    if source.dtype == np.float64:
+        return  # NumPy would add those of a chunk in another order, see `PyramidWriter._encode`
     n, _, y, z = source.chunks if is_graph else (1, 1, 1, 1)
     for axis, own in enumerate((n, z, y)):
         unit = math.lcm(chunk[axis], min(own, layout.shape[axis]))

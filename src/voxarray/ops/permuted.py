@@ -43,16 +43,23 @@ class Permuted(SourceView):
         return first, second, third
 
     def read(self, selection: Selection) -> NDArray:
-        channels, *spatial = selection.ranges
-        x, y, z = (spatial[self.axes.index(axis)] for axis in range(3))
-        voxels = self.base.read(Selection((channels, x, y, z)))
+        voxels = self.base.read(self._of_base(selection))
         return voxels.transpose(0, *(axis + 1 for axis in self.axes))
+
+    def read_into(self, selection: Selection, out: NDArray) -> None:
+        back = (self.axes.index(axis) + 1 for axis in range(3))
+        self.base.read_into(self._of_base(selection), out.transpose(0, *back))
 
     def unscaled(self) -> Source:
         return replace(self, base=self.base.unscaled())
 
     def token(self) -> str:
         return digest("permuted", self.base.token(), self.axes)
+
+    def _of_base(self, selection: Selection) -> Selection:
+        channels, *spatial = selection.ranges
+        x, y, z = (spatial[self.axes.index(axis)] for axis in range(3))
+        return Selection((channels, x, y, z))
 
     def _permuted(self, sizes: Shape4) -> Shape4:
         w, h, d = (sizes[axis + 1] for axis in self.axes)
