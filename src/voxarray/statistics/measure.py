@@ -80,7 +80,8 @@ def _compute(source: Source, mask: Source | None, report: Progress | None) -> St
 def _with_small(source: Source, mask: Source | None, statistics: Statistics) -> Statistics:
     """With values counted again that are far smaller than others: beside 10^300, they share a bin.
 
-    Each pass sees a range of 2^150, and float64 has 14 of them at most.
+    Each pass sees a range of 2^150. There are 8 of them at most: those of values below 2^-100 would
+    have no narrower bins.
     """
     largest = statistics.largest
     while limit := statistics.hidden_below(largest):

@@ -39,7 +39,8 @@ class Statistics:
     * below that, the lesser of ``m * 2^-24`` and ``v * 2^-10``.
 
     If there are values below ``m * 2^-150`` other than 0, another pass counts them by themselves,
-    with their largest one as ``m``. If these errors would be more than about 1/256 of the standard
+    with their largest one as ``m``. Values below ``2^-250`` (5e-76) have an error of up to
+    ``2^-260`` all the same. If these errors would be more than about 1/256 of the standard
     deviation, a second pass counts the distances of the values from their mean. The errors are then
     relative to these distances.
 
