@@ -85,6 +85,11 @@ class DicomSource(Source):
         return layout.samples, width, height, 1 if is_single else depth
 
     @property
+    def reading_bytes(self) -> int:
+        """What is read at once, a plane as its file has it, and the same plane decoded."""
+        return super().reading_bytes + 2 * self.files[0].layout.plane_bytes
+
+    @property
     def bytes_on_disk(self) -> int:
         """Bytes of the files."""
         return sum(file.identity.size for file in self.files)
