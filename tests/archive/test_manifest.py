@@ -193,6 +193,14 @@ def test_no_structural_edit_is_believed_or_raises_another_error(sample, restored
     assert wrong == []
 
 
+@pytest.mark.parametrize("fact", ["spacing", "shape"])
+def test_facts_of_a_cohort_that_no_column_can_hold_are_not_believed(sample, restored, fact):
+    document = copy.deepcopy(json.loads(restored.read_bytes()))
+    document["source"]["cohort"][fact][1] = 10**400
+    restored.write_bytes(sealed(document))
+    assert entry_of(str(sample)) is None
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -120,6 +120,9 @@ def entry_of(archive: str) -> Entry | None:
         return None
 
 
+_MOST = 2**63 - 1
+"""The largest whole number that a column of the catalogue holds."""
+
 _TEXTS = ("key", "subject", "image", "kind", "source", "orientation", "dtype")
 
 
@@ -129,7 +132,9 @@ def _are_facts(facts: Any) -> bool:
         isinstance(facts, dict)
         and all(isinstance(facts.get(name), str) for name in _TEXTS)
         and _is_list(facts.get("shape"), (int,), 4)
+        and all(abs(count) <= _MOST for count in facts["shape"])
         and _is_list(facts.get("spacing"), (int, float), 3)
+        and all(map(_is_end, facts["spacing"]))
         and _is_list(facts.get("labels"), (str,))
         and isinstance(facts.get("facts"), dict)
         and isinstance(facts.get(TOUCHED, ""), str)
@@ -161,6 +166,7 @@ def _is_type(name: str) -> bool:
 
 
 def _is_end(value: Any) -> bool:
+    """Whether it is a finite number that a float can hold, or None."""
     if value is None:
         return True
     try:  # whole numbers may be larger than any float
