@@ -108,18 +108,15 @@ def _slabs(
         finished(stream.source_digest())
 
 
-def planes_between(source: Source, layout: Layout, size: Shape4, planes: range) -> Generator[Block]:
+def planes_between(source: Source, layout: Layout, planes: range) -> Generator[Block]:
     """Blocks (1, z, y, x) of some planes of a single volume, read by place, one ahead.
 
     Args:
         source: Of one volume; any of its planes can be read without those before.
         layout: Of the finest level.
-        size: Of a block.
         planes: Begin and end at its chunk borders.
     """
     boxes = [box for box in _slab_boxes(layout) if box[1].start in planes]
-    if is_in_parts(source, layout, size):
-        return _tidied(source, _read_ahead(source, _divided(boxes, size), _computed))
     return _tidied(source, _read_ahead(source, boxes))
 
 

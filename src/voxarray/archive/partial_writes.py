@@ -117,7 +117,7 @@ def write_part(plan: WritePlan, planes: range, folder: str) -> PartialWrite:
     memory.require(
         plan.projected_peak,
         lambda: f"converting a part of {plan.source.path or 'the image'}",
-        lambda: f"{memory.raised_to(lambda: plan.least_peak)} (--memory)",
+        lambda: f"{memory.raised_to(lambda: plan.projected_peak)} (--memory)",
     )
     with _joined(folder):
         return _written(plan, planes, os.path.join(folder, f"{planes.start}-{random_identity()}"))
@@ -161,7 +161,7 @@ def _written(plan: WritePlan, planes: range, root: str) -> PartialWrite:
             levels, plan.metadata.factors[:1], plan.reduction, convert, cpu, observe
         )
         try:
-            for box, block in planes_between(source, layouts[0], plan.block, planes):
+            for box, block in planes_between(source, layouts[0], planes):
                 pyramid.put(box, block)
             pyramid.close()
         except BaseException:

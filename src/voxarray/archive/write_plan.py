@@ -117,11 +117,6 @@ class WritePlan:
         return peak_of(self.storage, self.layouts, self.block)
 
     @property
-    def least_peak(self) -> int:
-        """Bytes at the peak if it were planned with the budget of the moment."""
-        return peak_of(self.storage, self.layouts, block_of(self.storage, self.layouts))
-
-    @property
     def usual_peak(self) -> int:
         """Bytes at the peak where the budget is no smaller than that."""
         block = usual_block(self.storage.source, self.layouts[0])

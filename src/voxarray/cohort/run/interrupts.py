@@ -28,14 +28,15 @@ def stoppable() -> Iterator[None]:
     than the main one, where Python allows no handlers, nothing changes. Nor does it in another
     body of this: after the first signal, whoever is outermost writes the catalogue undisturbed.
     """
-    if threading.current_thread() is not threading.main_thread() or _bodies:
+    global _is_entered
+    if threading.current_thread() is not threading.main_thread() or _is_entered:
         yield
         return
     before: dict[int, Any] = {}
+    received: list[int] = []
     for number in [*_ASKING, *(one for one in _OF_JOBS if _is_free(one))]:
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.getsignal(number)
-    received: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
         received.append(number)
@@ -44,12 +45,12 @@ def stoppable() -> Iterator[None]:
         raise Stopped
 
     try:
-        _bodies.append(received)
+        _is_entered = True
         for number in before:
             signal.signal(number, stop)
         yield
     finally:
-        _bodies.clear()
+        _is_entered = False
         for number, handler in before.items():
             # The system repeats it each second of processor time, and kills at the hard limit:
             # with its default, the next one would end the process before the catalogue is written.
@@ -57,8 +58,8 @@ def stoppable() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-_bodies: list[list[int]] = []
-"""Signals received in the body that is under way in the main thread, if one is."""
+_is_entered = False
+"""Whether the main thread is in the body of `stoppable`."""
 
 
 def _known(*names: str) -> list[int]:
