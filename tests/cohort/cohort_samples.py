@@ -16,10 +16,15 @@ from click.testing import CliRunner, Result
 
 from voxarray.archive.source import open_archive
 from voxarray.cli import main
+from voxarray.cohort.options import InputSelection
+from voxarray.cohort.run.build import ExecutionOptions, build
+from voxarray.cohort.run.result import CohortResult
 from voxarray.geometry.selection import Selection
 
 AFFINE = np.array([[0, -1.0, 0, 9], [0, 0, 2.0, -4], [1.5, 0, 0, 3], [0, 0, 0, 1]])
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mgz")
+PATTERNS = ("--image-pattern", "t1={subject}/t1.nii", "--label-pattern", "seg={subject}/seg.nii")
+"""Of scans with a label map each: `label`."""
 
 
 def run(*arguments: object) -> Result:
@@ -199,3 +204,24 @@ def touch(path: Path) -> None:
     """Make a file newer by a second."""
     status = os.stat(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+
+
+def label(path: Path, value: int = 1) -> Path:
+    """A label map of half of a scan of `save`."""
+    marks = np.zeros((12, 10, 8), np.uint8)
+    marks[:6] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(marks, AFFINE), path)
+    return path
+
+
+def again(folder: Path, *more: object) -> Result:
+    """Convert ``in`` to ``out``, two folders below this one."""
+    return run("convert", folder / "in", folder / "out", *PATTERNS, *more)
+
+
+def converted_by_a_worker(folder: Path) -> CohortResult:
+    """The same as `again`, in another process."""
+    images, labels = (("t1", "{subject}/t1.nii"),), (("seg", "{subject}/seg.nii"),)
+    choice, workers = InputSelection(images, labels), ExecutionOptions(workers=1)
+    return build(folder / "in", folder / "out", choice=choice, run=workers)

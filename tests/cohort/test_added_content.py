@@ -8,24 +8,28 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from cohort_samples import AFFINE, alter, archives, run, save, touch, truth, voxels
+from cohort_samples import (
+    AFFINE,
+    PATTERNS,
+    again,
+    alter,
+    archives,
+    converted_by_a_worker,
+    label,
+    run,
+    save,
+    touch,
+    truth,
+    voxels,
+)
 
 import voxarray as vx
 from voxarray.archive import publication
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run import absent_labels, task
-from voxarray.cohort.run.build import ExecutionOptions, build
+from voxarray.cohort.run.build import build
 from voxarray.core.errors import ArchiveExistsError
-
-PATTERNS = ("--image-pattern", "t1={subject}/t1.nii", "--label-pattern", "seg={subject}/seg.nii")
-
-
-def label(path, value):
-    marks = np.zeros((12, 10, 8), np.uint8)
-    marks[:6] = value
-    nib.save(nib.Nifti1Image(marks, AFFINE), path)
-    return path
 
 
 @pytest.fixture
@@ -36,10 +40,6 @@ def made(tmp_path):
         label(tmp_path / f"in/{number}/seg.nii", 1)
     assert run("convert", tmp_path / "in", tmp_path / "out", *PATTERNS).exit_code == 0
     return vx.Archive(archives(tmp_path / "out")[0])
-
-
-def again(tmp_path, *more):
-    return run("convert", tmp_path / "in", tmp_path / "out", *PATTERNS, *more)
 
 
 def add_brain(archive, file):
@@ -211,15 +211,7 @@ def test_preprocessed_archives_keep_what_was_added_to_them(tmp_path):
 def test_workers_refuse_too(made, tmp_path):
     add_brain(made, label(tmp_path / "by hand.nii", 7))
     alter(tmp_path / "in/0/t1.nii")
-    from voxarray.cohort.options import InputSelection
-
-    pairs = (("t1", "{subject}/t1.nii"),), (("seg", "{subject}/seg.nii"),)
-    done = build(
-        tmp_path / "in",
-        tmp_path / "out",
-        choice=InputSelection(*pairs),
-        run=ExecutionOptions(workers=1),
-    )
+    done = converted_by_a_worker(tmp_path)
     assert [one.code for one in done.failures] == ["CONTENT_ADDED"]
     assert sorted(vx.Archive(made.path).labels) == ["brain", "seg"]
 

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import shutil
 
-import nibabel as nib
-import numpy as np
 import pytest
 import SimpleITK as sitk
-from cohort_samples import AFFINE, alter, archives, array, run, save, touch, tree
+from cohort_samples import (
+    PATTERNS,
+    again,
+    alter,
+    archives,
+    array,
+    converted_by_a_worker,
+    label,
+    run,
+    save,
+    touch,
+    tree,
+)
 
 import voxarray as vx
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run import task, touched
-from voxarray.cohort.run.build import ExecutionOptions, build
+from voxarray.cohort.run.build import build
 from voxarray.cohort.run.touched import renewed
 from voxarray.core.errors import SourceChangedError
 from voxarray.formats._voxels.file_stream import FileStream
-
-PATTERNS = ("--image-pattern", "t1={subject}/t1.nii", "--label-pattern", "seg={subject}/seg.nii")
-
-
-def label(path, value=1):
-    marks = np.zeros((12, 10, 8), np.uint8)
-    marks[:6] = value
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(marks, AFFINE), path)
-    return path
 
 
 @pytest.fixture
@@ -40,10 +40,6 @@ def made(tmp_path):
     archive = vx.Archive(archives(tmp_path / "out")[0])
     archive.add_labels("brain", label(tmp_path / "predicted.nii", 7))
     return archive
-
-
-def again(tmp_path, *more):
-    return run("convert", tmp_path / "in", tmp_path / "out", *PATTERNS, *more)
 
 
 def forbid(*_, **__):
@@ -88,15 +84,7 @@ def test_it_stays_and_is_listed(made, tmp_path, change, monkeypatch):
 
 def test_workers_find_it_out_too(made, tmp_path):
     touch(tmp_path / "in/0/t1.nii")
-    from voxarray.cohort.options import InputSelection
-
-    pairs = (("t1", "{subject}/t1.nii"),), (("seg", "{subject}/seg.nii"),)
-    done = build(
-        tmp_path / "in",
-        tmp_path / "out",
-        choice=InputSelection(*pairs),
-        run=ExecutionOptions(workers=1),
-    )
+    done = converted_by_a_worker(tmp_path)
     assert (done.present, done.failures) == (1, ())
 
 
