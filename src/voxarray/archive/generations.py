@@ -329,8 +329,8 @@ def _bytes(path: str) -> bytes | None:
 
 def _unsynced(root: str, error: OSError) -> ArchiveError:
     return ArchiveError(
-        f"{root} is changed, but its folder cannot be synced ({error}): a power loss could undo "
-        "the change, so check it then",
+        f"{root} is changed, but its folder cannot be synced ({error}). After a power loss the "
+        "change may be undone: check then",
         code="NOT_SYNCED",
         path=root,
     )

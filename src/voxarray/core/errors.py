@@ -199,8 +199,8 @@ class MissingDataError(ArchiveError):
     """A shard, chunk or file that must exist in an archive does not.
 
     The archive is damaged or was not copied whole. Copy it again, restore it, or convert the source
-    again with ``--overwrite`` (``overwrite=True``). Without it, an archive in a cohort is not
-    converted again if its manifest (the list of its files) is intact.
+    again with ``--overwrite`` (``overwrite=True``). Without ``--overwrite``, an archive in a cohort
+    is not converted again if its manifest (the list of its files) is intact.
     """
 
     default_code = "MISSING_DATA"

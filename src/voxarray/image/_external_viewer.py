@@ -57,7 +57,7 @@ def _command(viewer_path: str | os.PathLike[str] | None) -> list[str]:
     else:
         command = [str(path) for path in _guesses()][:1]
     if not command or shutil.which(command[0]) is None:
-        tried = f"{command[0]!r} is not a program" if command else "no viewer was found"
+        tried = f"{command[0]!r} is not a program" if command else "neither ITK-SNAP nor 3D Slicer"
         raise StateError(
             f"No external viewer has been found: {tried}. Please set the environment variable "
             f"{VARIABLE} to a viewer of your choice, or give viewer_path",

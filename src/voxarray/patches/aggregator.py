@@ -288,7 +288,7 @@ class GridAggregator:
         if len(often) > 1 and self.overlap_mode != "crop":
             raise StateError(
                 f"some patches were added {min(often)} times and some {max(often)} times, so "
-                "their mean is not defined: add each as often as any other",
+                "their mean is not defined: add all patches equally often",
                 code="PATCHES_UNEVEN",
             )
         return max(often)

@@ -242,8 +242,8 @@ def warn_of_unlisted(
     warn_by_code(
         "METADATA_ABSENT",
         f"{count} subject{'s have' if count > 1 else ' has'} no row in {PARTICIPANTS}, such as "
-        f"{min(subjects)}, so there is no {' or '.join(columns)} of "
-        f"{'them' if count > 1 else 'it'} to keep; {_PARTICIPANT} must be the name of the "
+        f"{min(subjects)}, so {' and '.join(columns)} cannot be kept for "
+        f"{'them' if count > 1 else 'it'}; {_PARTICIPANT} must be the name of the "
         f"subject{f', and is {listed!r} in the first row' if listed is not None else ''}",
     )
 

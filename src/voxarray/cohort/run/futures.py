@@ -95,7 +95,7 @@ def outcome(
         error = _NoResultError(type(result).__name__)
     if isinstance(error, (BrokenExecutor, CancelledError)) or _is_lost(error):
         script = script_without_guard() if isinstance(error, BrokenExecutor) else ""
-        guard = f", or, for processes that are spawned, {script} lacks {GUARD}" if script else ""
+        guard = f", or {script} lacks {GUARD}, which spawned workers need" if script else ""
         text = (
             f"its worker died or was cancelled ({type(error).__name__}): the image may need more "
             f"memory than there is{guard}; run again to resume"

@@ -104,9 +104,10 @@ def _affine(header: AFNIHeader) -> NDArray[np.float64]:
     axes = [code // 2 for code in codes if code in range(6)]
     if sorted(axes) != [0, 1, 2] or not len(codes) == len(origin) == len(steps) == 3:
         raise FormatError(
-            "the header places no voxels: IJK_TO_DICOM_REAL is missing, and ORIENT_SPECIFIC is "
-            f"{codes}, ORIGIN {origin} and DELTA {steps} (expected three numbers each, and "
-            "orientations of three axes): write the file again with AFNI, 3dcopy OLD NEW",
+            "the header does not say where voxels are: IJK_TO_DICOM_REAL is missing, and "
+            f"ORIENT_SPECIFIC is {codes}, ORIGIN {origin} and DELTA {steps} (expected three "
+            "numbers each, and orientations of three axes): write the file again with AFNI, "
+            "3dcopy OLD NEW",
             code="BAD_AFFINE",
         )
     affine = np.eye(4)

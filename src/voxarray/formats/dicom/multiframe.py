@@ -53,10 +53,10 @@ def of_many(frame: Frame, groups: Groups, count: int) -> Frame:
         return replace(frame, position=position, remarks=(*frame.remarks, remark))
     by = ", ".join(map(tags.name, sorted(pointers)))
     raise FormatError(
-        f"the file holds {count} frames{f', counted by {by},' * bool(by)} and does not say where "
-        "or when each of them was taken: expected functional groups, a Grid Frame Offset Vector, "
-        "a position with the spacing between slices, or the time between frames; export it again "
-        "with one of these",
+        f"the file holds {count} frames{f' (Frame Increment Pointer: {by})' * bool(by)} and does "
+        "not say where or when each of them was taken: expected functional groups, a Grid Frame "
+        "Offset Vector, a position with the spacing between slices, or the time between frames; "
+        "export it again with one of these",
         code="NO_POSITION",
     )
 
@@ -93,8 +93,8 @@ def _nuclear(frame: Frame, groups: Groups, count: int, pointers: set[int]) -> Fr
     if short or pointers - _NUCLEAR:
         odd = ", ".join(map(tags.name, sorted({*short, *(pointers - _NUCLEAR)})))
         raise FormatError(
-            f"{count} frames are counted by {odd}, which should hold one number for each frame "
-            "and does not: export the file again",
+            f"the Frame Increment Pointer names {odd}, which should hold one number for each of "
+            f"the {count} frames and does not: export the file again",
             code="NO_POSITION",
         )
     at: dict[str, Any] = {

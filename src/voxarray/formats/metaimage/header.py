@@ -287,8 +287,8 @@ class MetaHeader:
         offset = self._numbers(("ElementToIntensityFunctionOffset",), 1, [0.0])[0]
         if (slope, offset) != (1, 0):
             warnings.append(
-                f"SCALE_IGNORED: intensities are said to be voxels * {slope:g} + {offset:g}; the "
-                "voxels are taken as they are, as ITK does"
+                f"SCALE_IGNORED: the header says that intensities are voxels * {slope:g} + "
+                f"{offset:g}; the voxels are taken as they are, as ITK does"
             )
         return warnings
 

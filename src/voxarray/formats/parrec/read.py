@@ -96,7 +96,7 @@ def _facts(text: str) -> PARRECHeader:
         if not (mixed := _mixed(facts)):
             return facts
     raise FormatError(
-        f"slices cannot be sorted into volumes: however they are, some volume has several values "
+        f"slices cannot be sorted into volumes: in every order, some volume has several values "
         f"of {', '.join(mixed)}; export the scans one by one",
         code="AMBIGUOUS_VOLUMES",
     )

@@ -295,8 +295,8 @@ class Objects(ABC):
             return MissingFileError(told, path=self.shown)
         if kind is Failure.DENIED:
             return AccessDeniedError(
-                f"{where} may not be {done} ({text}): check the credentials, or for public data "
-                "ask without any (setting voxarray.remote-options)",
+                f"{where} may not be {done} ({text}): check the credentials, or read public data "
+                "without any (skip_signature, in the setting voxarray.remote-options)",
                 path=self.shown,
             )
         if kind is Failure.NO_RANGES:
