@@ -289,12 +289,18 @@ _EXPLAINED = {
     "both give the same name.",
     "LEFT_OVER": "A folder of exported files holds files of an earlier export. LEFTOVER is about "
     "objects in a bucket.",
+    "NO_MAIN_GUARD": "Each worker process runs the script from its start. Put what the script does "
+    'into a function, and call it under `if __name__ == "__main__":`.',
     "NOTHING_FOUND": "The sources hold no image that fits the patterns or the query, or the folder "
     "holds no archive.",
+    "OUTDATED": "An archive was made of other bytes or with other options than were planned. "
+    "Convert again. If label maps or notes were added to it, the message says how to keep them.",
     "PIPELINE_REPLACED": "Archives in the folder that another pipeline had made were replaced; the "
     "message begins with their number.",
     "SAME_LABELS": "Prediction and reference are the same label map; the message begins with its "
     "path. For two cohorts, it says for how many subjects that is so.",
+    "SEVERAL_SERIES": "A TIFF file holds several images. Split it. If the images are planes of one "
+    "stack, write them as one image; the message says how.",
     "WORKER_STUCK": "A worker no longer ends the images that it began. Run the same command again.",
 }
 """What codes mean whose messages are put together for the most part from other texts."""
