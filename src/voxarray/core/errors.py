@@ -229,7 +229,7 @@ class MissingFileError(VoxarrayError, FileNotFoundError):
 
 
 class TransportError(VoxarrayError, ConnectionError):
-    """A store or server that did not answer, or answered wrongly, after several attempts.
+    """A store or server that did not answer, or answered wrongly.
 
     Check the address and the network, and try again. The settings ``voxarray.remote-timeout`` and
     ``voxarray.remote-attempts`` (in dask's configuration) say how long voxarray tries.
@@ -311,11 +311,12 @@ class MissingPackageError(VoxarrayError, ImportError):
 
 
 class MemoryBudgetError(VoxarrayError, MemoryError):
-    """An operation would need more memory than the budget allows, and nothing was read.
+    """An operation would need more memory than the budget allows.
 
-    Or the system gave no more memory during the operation (``OUT_OF_MEMORY``). Take a part or a
-    coarser ``level(n)``, convert the image to an archive, or raise the budget: the
-    setting ``voxarray.memory-budget`` (in dask's configuration), or ``--memory``.
+    Usually nothing was read; `statistics_by_label` may find it out while it reads. Or the system
+    gave no more memory during the operation (``OUT_OF_MEMORY``). Take a part or a coarser
+    ``level(n)``, convert the image to an archive, or raise the budget: the setting
+    ``voxarray.memory-budget`` (in dask's configuration), or ``--memory``.
     """
 
     default_code = "OVER_BUDGET"
