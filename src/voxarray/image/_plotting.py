@@ -103,8 +103,8 @@ class PlotMixin:
 
         The patient's right is on the left, as in pictures. From an archive, the finest level of the
         pyramid within the limit is read and sent to the browser. If no level is within the limit,
-        and for larger files of other formats, every n-th voxel is sent, so that volumes of any size
-        open immediately. Only a large file whose voxels are one compressed stream, such as a
+        or if a file of another format is larger, every n-th voxel is sent, so that volumes of any
+        size open immediately. Only a large file whose voxels are one compressed stream, such as a
         ``.nii.gz``, is refused. `neuroglancer` shows all voxels.
 
         Args:

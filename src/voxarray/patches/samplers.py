@@ -117,7 +117,7 @@ class UniformSampler(PatchSampler):
 
 
 class WeightedSampler(PatchSampler):
-    """Patches whose centres are drawn in proportion to the values of a map in the subject.
+    """Patches whose centres are drawn with probabilities proportional to the values of a map.
 
     The map need not be normalised. If the patch size is even, the centre is voxel ``size // 2``.
     Voxels too close to the border for a patch to fit around them are never centres.
