@@ -69,9 +69,9 @@ def test_the_figures_of_the_page_on_clusters(tmp_path):
         figures += [counts[0], (counts[1][0] - counts[0][0], counts[1][1] - counts[0][1])]
     assert figures == [(14, 13), (16, 17), (24, 23), (26, 27)]
     said = (
-        "one level has 14 files and 13 folders, one with two levels (256 x 256 x 180 voxels) 24 "
-        "and 23, and a larger one has more shards; a label map in the archive adds 16 and 17, or "
-        "26 and 27."
+        "with one level, an image has 14 files and 13 folders, and a label map in its archive adds "
+        "16 and 17. With two levels (256 x 256 x 180 voxels), these are 24 and 23, and 26 and 27. "
+        "Larger images have more shards."
     )
     assert said in page.read_text("utf-8")
 
