@@ -19,8 +19,8 @@ from voxarray.core.exit_codes import NOTHING_DONE, SOME_FAILED
     type=click.Path(),
     metavar="SCRIPT",
     help="SLURM script that converts the cohort. Its tasks whose images are missing are submitted "
-    "once more, with twice the memory. A job after them runs finalise again and does the same if "
-    f"need be: up to {RESUBMISSIONS} times in all, each with twice the memory of the time before. "
+    "again, and after them a job that runs finalise with this option again. This is done at most "
+    f"{RESUBMISSIONS} times, each time with twice the memory of the time before. "
     "Images that failed because of their content, such as damaged files, do not count as missing",
 )
 @click.option(
@@ -28,8 +28,8 @@ from voxarray.core.exit_codes import NOTHING_DONE, SOME_FAILED
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="How many times SCRIPT has been submitted so far. The job that finalise submits gives it; "
-    "do not give it yourself",
+    help="How many times SCRIPT has been submitted so far. The jobs that voxarray submits set this "
+    "option; do not set it yourself",
 )
 @output_options(as_json=False)
 def command(destination: str, script: str | None, attempt: int) -> None:

@@ -34,8 +34,8 @@ from voxarray.storage.remote.address import is_url
 def command(paths: tuple[str, ...], show_limits: bool) -> None:
     """Show shape, geometry, chunks and size of images; only headers are read.
 
-    The size is given on disk, as a tensor, and as the peak of memory while the image
-    is converted to an archive.
+    Three sizes are shown: on disk, as a tensor, and the peak of memory while the image is converted
+    to an archive.
     """
     talk = console()
     if show_limits:

@@ -29,7 +29,7 @@ def as_job_array(command: Callable[..., Any]) -> Callable[..., Any]:
         "jobs",
         metavar="N",
         type=click.IntRange(1),
-        help="Print the script of a SLURM job array of N jobs",
+        help="Print the script of a SLURM job array of N tasks",
     )(command)
 
 

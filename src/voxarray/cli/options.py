@@ -123,14 +123,19 @@ def input_options(command: Command) -> Command:
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
             help="Files of a folder that are label maps. A label map goes with the image of the "
-            "same subject. The pattern names the subject as for images. Without --image-pattern, "
-            "an image's subject is its path without the suffix",
+            "same subject. The subject's name is found as for --image-pattern. Without "
+            "--image-pattern, an image's subject is its path without the suffix",
         ),
         click.option(
-            "--image-column", multiple=True, help="Column of a manifest that names images"
+            "--image-column",
+            multiple=True,
+            help="Column of a manifest that holds paths of images. Its name becomes the image's "
+            "name. May be given again",
         ),
         click.option(
-            "--label-column", multiple=True, help="Column of a manifest that names label maps"
+            "--label-column",
+            multiple=True,
+            help="Such a column with paths of label maps",
         ),
         click.option("--subject-column", help="Column of a manifest that names the subject"),
         click.option(
@@ -156,7 +161,7 @@ def execution_options(command: Command) -> Command:
         click.option(
             "--overwrite",
             is_flag=True,
-            help="Replace existing archives and files, even those that are up to date. Of a "
+            help="Replace existing archives and files, even those that are up to date. In a "
             "cohort, it makes ALL archives again, and drops label maps and notes that were added",
         ),
         click.option(
@@ -172,9 +177,9 @@ def execution_options(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="Do only part I of N, from 1/N to N/N. For parts, `voxarray convert` needs a plan "
-            "(voxarray plan); other commands do not. With auto/N, I is the place of this task in "
-            "its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
+            help="Do only part I of N, from 1/N to N/N. Before parts of `voxarray convert`, run "
+            "`voxarray plan`; other commands need no plan. With auto/N, I is the place of this "
+            "task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"
