@@ -122,6 +122,22 @@ def test_a_terminated_run_drops_its_image_and_writes_the_catalogue(tmp_path, num
     assert (made.present, made.converted) == (done, 40 - done)
 
 
+def test_a_terminated_run_is_to_be_run_again_though_an_image_failed(tmp_path):
+    """Workflows take 3 for done; what a stopped run has left would never be converted."""
+    source, cohort = tmp_path / "in", tmp_path / "out"
+    for seed in range(40):
+        save(source / f"{seed}.nii.gz", seed)
+    (source / "bad.nii.gz").write_bytes(b"nonsense")
+    with start("convert", source, cohort) as process:
+        while len(list(CohortLayout.of(cohort).archives())) < 2 + settings.threads() // 2:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert b"asked to end" in told
+    assert len(archives(cohort)) < 40
+    assert process.returncode == 75, told
+
+
 @pytest.mark.parametrize(
     ("number", "form"),
     [

@@ -143,7 +143,7 @@ def _reasons(result: CohortResult, *, every: bool) -> list[str]:
 def _code(result: CohortResult) -> int:
     if not (result.failed or result.remaining or result.interrupted_by):
         return 0
-    if result.interrupted_by == ASKED_TO_END and not result.failed:
+    if result.interrupted_by == ASKED_TO_END and (result.remaining or not result.failed):
         return STOPPED
     return SOME_FAILED if result.converted + result.present else NOTHING_DONE
 
