@@ -70,8 +70,9 @@ def test_the_figures_of_the_page_on_clusters(tmp_path):
     assert figures == [(14, 13), (16, 17), (24, 23), (26, 27)]
     said = (
         "with one level, an image has 14 files and 13 folders, and a label map in its archive adds "
-        "16 and 17. With two levels (256 x 256 x 180 voxels), these are 24 and 23, and 26 and 27. "
-        "Larger images have more shards."
+        "16 files and 17 folders. With two levels (256 x 256 x 180 voxels), an image has 24 files "
+        "and 23 folders, and a label map adds 26 files and 27 folders. Larger images have more "
+        "shards."
     )
     assert said in page.read_text("utf-8")
 
