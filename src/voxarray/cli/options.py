@@ -76,7 +76,8 @@ def encoding_options(command: Command) -> Command:
             metavar="N|all|F,F,...",
             help="Pyramid levels. N: number of levels, full resolution included; each has half the "
             "resolution of the one before. all: 2,4,8,... times coarser than full resolution. "
-            "F,F,...: how many times coarser each is, such as 4,16. The default and `all` end with "
+            "F,F,...: full resolution, and levels that are so many times coarser: 4,16 gives at "
+            "most three levels. The default and `all` end with "
             "the first level that fits into one chunk [default: 4,8,16,...]",
         ),
         click.option(
@@ -135,7 +136,8 @@ def input_options(command: Command) -> Command:
         click.option(
             "--label-column",
             multiple=True,
-            help="Such a column with paths of label maps",
+            help="Column of a manifest that holds paths of label maps. Its name becomes the label "
+            "map's name. May be given again",
         ),
         click.option("--subject-column", help="Column of a manifest that names the subject"),
         click.option(
@@ -177,8 +179,8 @@ def execution_options(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="Do only part I of N, from 1/N to N/N. Before parts of `voxarray convert`, run "
-            "`voxarray plan`; other commands need no plan. With auto/N, I is the place of this "
+            help="Do only part I of N, from 1/N to N/N. For `voxarray convert`, run `voxarray plan` "
+            "first; other commands need no plan. With auto/N, I is the place of this "
             "task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
         ),
         click.option(
