@@ -97,9 +97,11 @@ class GridAggregator:
             locations: (B, 6), ``batch["location"]``.
 
         Raises:
-            StateError: If these are no tensors, their shapes do not fit each other, or, with
-                ``"crop"``, the type of the first batch does not hold this one (``BAD_BATCH``), or a
-                location is not one of the sampler's (``UNKNOWN_LOCATION``).
+            StateError: If these are no tensors, their shapes do not fit each other, or the type of
+                the first batch does not hold this one or the sums (``BAD_BATCH``), or a location
+                is not one of the sampler's (``UNKNOWN_LOCATION``). With ``"average"`` and
+                ``"hann"``, numbers may be rounded to that type, but not become infinite.
+            UnsupportedError: For predictions that are not real numbers; also a ValueError.
         """
         from voxarray.tensors.convert import to_numpy
 
@@ -110,8 +112,7 @@ class GridAggregator:
         self._require_fit(batch, positions)
         starts = [self._start_of(position) for position in positions]
         sums = self._prepared(batch)
-        if self.overlap_mode == "crop":
-            _require_convertible(batch, self._dtype)
+        _require_convertible(batch, self._dtype, may_be_rounded=self.overlap_mode != "crop")
         for patch, start in zip(batch, starts, strict=True):
             if self.overlap_mode == "crop":
                 box, slices = self._cropped(start)
@@ -213,11 +214,11 @@ class GridAggregator:
         return x, y, z
 
     def _prepared(self, batch: NDArray) -> Accumulator:
+        if batch.dtype.kind not in "biuf":
+            raise UnsupportedError(
+                f"predictions of type {batch.dtype} have no order or mean: add real numbers"
+            )
         if self._sums is None:
-            if batch.dtype.kind not in "biuf":
-                raise UnsupportedError(
-                    f"predictions of type {batch.dtype} have no order or mean: add real numbers"
-                )
             shape: Shape4 = (batch.shape[1], *self._scaled(self._sampler.padded_shape))
             self._dtype = _summed_in(batch.dtype, self.overlap_mode)
             self._sums = Accumulator(shape, self._dtype)
@@ -227,7 +228,18 @@ class GridAggregator:
         if self.overlap_mode == "hann":
             x, y, z = self._window
             patch = patch * x[:, None, None] * y[:, None] * z
-        np.add(sums, patch, out=sums, casting="unsafe")
+        # Beside the sums, which stay as they are if one of them would become infinite.
+        with np.errstate(over="raise"):
+            try:
+                total = np.add(sums, patch, out=np.empty_like(sums), casting="unsafe")
+            except FloatingPointError as error:
+                raise StateError(
+                    f"sums of the patches that overlap are beyond what {sums.dtype} holds "
+                    f"({np.finfo(sums.dtype).max:g}): add predictions of smaller numbers, or all "
+                    "of them as float64 to a new aggregator",
+                    code="BAD_BATCH",
+                ) from error
+        sums[...] = total
 
     def _cropped(self, start: Start) -> tuple[list[range], tuple[slice, ...]]:
         """Voxels of the volume that a patch decides, and where they are in the patch."""
@@ -308,18 +320,29 @@ def _require_tensor(given: Any, what: str, shape: str) -> None:
         )
 
 
-def _require_convertible(batch: NDArray, dtype: np.dtype) -> None:
+def _require_convertible(batch: NDArray, dtype: np.dtype, *, may_be_rounded: bool) -> None:
     """Refuse a batch that loses fractions or signs in the type of the first one, or is too large.
+
+    Args:
+        batch: The predictions.
+        dtype: Type of the volume.
+        may_be_rounded: Whether whole numbers may be rounded, as floats are.
 
     Raises:
         StateError: ``BAD_BATCH``.
     """
-    if batch.dtype in (dtype, bool) or np.can_cast(batch.dtype, dtype):
+    # NumPy calls it safe to make float64 of int64, of which it rounds those beyond 2^53.
+    is_rounded = batch.dtype.kind in "iu" and dtype.kind == "f" and batch.itemsize >= dtype.itemsize
+    if batch.dtype in (dtype, bool) or (np.can_cast(batch.dtype, dtype) and not is_rounded):
         return
     with np.errstate(invalid="ignore", over="ignore"):
         converted = batch.astype(dtype)
-    are_floats = batch.dtype.kind == dtype.kind == "f"  # then they are rounded
-    same = np.isfinite(converted) == np.isfinite(batch) if are_floats else converted == batch
+        if dtype.kind == "f" and (may_be_rounded or batch.dtype.kind == "f"):
+            same = np.isfinite(converted) == np.isfinite(batch)
+        elif is_rounded:  # compared as whole numbers: as floats, both would be rounded
+            same = converted.astype(batch.dtype) == batch
+        else:
+            same = converted == batch
     if not same.all():
         raise StateError(
             f"the batch has type {batch.dtype}, and the first one had {dtype}, which does not hold "
