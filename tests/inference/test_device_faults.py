@@ -84,6 +84,83 @@ def test_a_device_that_fails_in_a_cohort_ends_that_subject_alone(tmp_path, desti
         assert len(vx.Cohort(where)) == 1
 
 
+NO_MEMORY = [
+    MemoryError(),
+    MemoryError("Unable to allocate 2.00 GiB for an array"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=["bare", "of NumPy"])
+@pytest.mark.parametrize("at", [1, 5])
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.ome.zarr", "layer"])
+def test_a_model_without_memory_is_named_with_its_patch(tmp_path, error, at, name):
+    """It passed bare, and said of no scan and no patch that they were predicted."""
+    scan = vx.testing.sample((20, 18, 9))
+    scan.save(tmp_path / "scan.ome.zarr")
+    before = set(tmp_path.rglob("*"))
+    to = None if name == "layer" else tmp_path / name
+    with pytest.raises(vx.MemoryBudgetError, match=rf"patch {at} at \(") as caught:
+        vx.infer(Fails(error, at), tmp_path / "scan.ome.zarr", to, patch_size=8, classes=2)
+    assert isinstance(caught.value, MemoryError)
+    assert caught.value.__cause__ is error
+    assert caught.value.code == "OUT_OF_MEMORY"
+    assert "smaller batch_size or patch_size" in caught.value.message
+    assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("destination", [None, "labels"], ids=["layers", "cohort"])
+def test_a_model_without_memory_ends_its_subject_alone(tmp_path, destination):
+    cohort = cohort_of(tmp_path)
+    where = None if destination is None else tmp_path / destination
+    given = {"patch_size": 8, "progress": False}
+    told = r"(?s)sub-1.*OUT_OF_MEMORY.*patch \d+ at \(|OUT_OF_MEMORY"
+    with pytest.raises(vx.VoxarrayError, match=told) as caught:
+        vx.infer(Fails(MemoryError(), 40), cohort, where, **given)
+    assert caught.value.code == "SOME_FAILED"
+    if destination is None:
+        made = [list(names) for names in vx.Cohort(cohort.path).table["labels"]]
+        assert made == [["prediction"], []]
+    else:
+        made = vx.Cohort(where).table
+        assert sorted(made["status"]) == ["done", "failed"]
+        assert made[made["status"] == "failed"]["code"].tolist() == ["OUT_OF_MEMORY"]
+        report = (where / "report.txt").read_text()
+        assert "for patch" in report
+
+
+def test_sums_of_an_ensemble_without_memory_are_named(tmp_path, monkeypatch):
+    """Not what a model raises, but what is done with its predictions."""
+
+    def full(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch.Tensor, "clone", full)
+    with pytest.raises(vx.ModelError, match=r"no memory left for a patch of zeros"):
+        vx.infer(
+            [bright, bright],
+            vx.testing.sample((9, 9, 9)),
+            tmp_path / "a.nii",
+            patch_size=8,
+            classes=2,
+        )
+
+
+@pytest.mark.parametrize("destination", [(), ("labels",)], ids=["layers", "cohort"])
+def test_the_command_line_counts_a_model_without_memory_as_failed(
+    tmp_path, monkeypatch, destination
+):
+    cohort_of(tmp_path)
+    torch.jit.script(torch.nn.Conv3d(1, 2, 1)).save(str(tmp_path / "net.pt"))
+    model = Fails(MemoryError(), 40)
+    monkeypatch.setattr("voxarray.inference.loading.network_of", lambda _: model)
+    words = ["infer", str(tmp_path / "net.pt"), str(tmp_path / "cohort")]
+    words += [str(tmp_path / name) for name in destination]
+    done = CliRunner().invoke(main, [*words, "--patch-size", "8", "--json"])
+    assert done.exit_code == 3, done.output
+    assert "OUT_OF_MEMORY" in done.output
+    assert "UNEXPECTED" not in done.output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("destination", [(), ("labels",)], ids=["layers", "cohort"])
 def test_each_of_several_devices_has_a_process_and_a_part(tmp_path, destination):

@@ -102,7 +102,7 @@ class Outcome:
         name = path_without_secrets(name)
         self.failed.append(name)
         self.console.document.setdefault("failed", []).append(failure(name, error))
-        self.console.complain(f"{name}: {error}")
+        self.console.complain(f"{name}: {_named(error)}")
 
     def exit(self, nothing: str = "nothing to do: no image was found") -> NoReturn:
         """End the process: 0 all good, 3 some failed, 1 nothing done.
@@ -158,6 +158,15 @@ def told_when_stopped(destination: str) -> Iterator[None]:
 
 def failure(name: str, error: Exception) -> dict[str, Any]:
     """A failure as JSON says it."""
-    code = error.code if isinstance(error, VoxarrayError) else "IO_ERROR"
-    message = error.message if isinstance(error, VoxarrayError) else str(error)
-    return {"path": name, "code": code, "message": message}
+    if isinstance(error, VoxarrayError):
+        return {"path": name, "code": error.code, "message": error.message}
+    if isinstance(error, OSError):
+        return {"path": name, "code": "IO_ERROR", "message": str(error)}
+    return {"path": name, "code": "UNEXPECTED", "message": _named(error)}
+
+
+def _named(error: Exception) -> str:
+    """An error in words; one that is neither ours nor the system's may say nothing itself."""
+    if isinstance(error, VoxarrayError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

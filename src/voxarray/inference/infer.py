@@ -143,7 +143,9 @@ def infer(
             they do not have (``CANNOT_TRANSFORM``).
         UnsupportedError: If the preprocessing cannot be undone (``NOT_INVERTIBLE``), or two classes
             have one name (``CLASSES_REPEATED``).
-        MemoryBudgetError: If patches and predictions alone exceed the budget; nothing was read.
+        MemoryBudgetError: If patches and predictions alone exceed the budget; nothing was read. Or
+            if the system gives the model no more memory (``OUT_OF_MEMORY``); the error names the
+            patch.
         ArchiveError: If the scratch exceeds the disk (``NO_SPACE``); nothing was read.
         ArchiveExistsError: If the destination exists and ``overwrite`` is not set, or a layer has
             the name (``NAME_TAKEN``).

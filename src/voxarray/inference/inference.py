@@ -15,8 +15,10 @@ from voxarray.archive.metadata import Label
 from voxarray.archive.options import Options
 from voxarray.cohort.plan.described import described
 from voxarray.core.errors import ArchiveExistsError, StateError
+from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import Entry, entry, opaque
 from voxarray.core.progress import ProgressOption, reporting
+from voxarray.core.remedies import REPLACED_WITHOUT
 from voxarray.formats.registry import writable_format
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.inference.classes import Classes
@@ -83,6 +85,7 @@ class Inference:
         network = Network(model.networks, options.flips, device, amp, largest, compares)
         return cls(model, network, options, Classes.of(classes, model.names), preprocess)
 
+    @names_exhaustion
     def write(
         self,
         images: Any,
@@ -302,8 +305,10 @@ def _target(destination: str | os.PathLike[str] | None, overwrite: bool) -> str:
         raise TypeError(f"destination is a path as text, not bytes: {destination!r}")
     target = os.path.abspath(os.path.expanduser(local_destination(destination)))
     if os.path.lexists(target) and not overwrite:
+        more = f"; a new archive is {REPLACED_WITHOUT}" if os.path.isdir(target) else ""
         raise ArchiveExistsError(
-            f"{target} exists already: choose another name, or pass overwrite=True (--overwrite)",
+            f"{target} exists already: choose another name, or pass overwrite=True "
+            f"(--overwrite){more}",
             path=target,
         )
     return target

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from voxarray.core.errors import ModelError, VoxarrayError
+from voxarray.core.errors import MemoryBudgetError, ModelError, VoxarrayError
 from voxarray.inference.flips import parsed_flips
 from voxarray.inference.logit_checks import require_at_most, require_numbers
 
@@ -115,6 +115,7 @@ class Network:
                 or than other members (``ENSEMBLE_DIFFERS``),
                 NaN (``NAN_PREDICTION``), infinity (``INFINITE_PREDICTION``) or what its sums cannot
                 hold (``LARGE_PREDICTION``); ``DEVICE_FULL`` and ``DEVICE_LOST``.
+            MemoryBudgetError: If the system gives a model no more memory (``OUT_OF_MEMORY``).
         """
         logits = self.launch(torch.from_numpy(patches), where)
         with naming_device(self.device, where):
@@ -137,17 +138,17 @@ class Network:
             copies: Told when their copy to the device was queued, which then is not waited for.
 
         Raises:
-            ModelError: As `predict`, for what can be told without the numbers.
+            ModelError, MemoryBudgetError: As `predict`, for what can be told without the numbers.
         """
         total = torch.zeros(())
         views = [(), *self.flips]
         several = len(self._models) * len(views) > 1
         autocast = torch.autocast(self.device.type) if self._amp else nullcontext()
-        with torch.inference_mode(), autocast:
-            with naming_device(self.device, where):
-                batch = batch.to(self.device, non_blocking=copies is not None)
-                if copies is not None:
-                    copies()
+        # Views, copies and sums of predictions may find no memory, too.
+        with torch.inference_mode(), autocast, naming_device(self.device, where):
+            batch = batch.to(self.device, non_blocking=copies is not None)
+            if copies is not None:
+                copies()
             for number, (model, axes) in enumerate(itertools.product(self._models, views)):
                 dims = [axis + 2 for axis in axes]
                 # Each of several has its own: a model may change what it is given.
@@ -169,8 +170,7 @@ class Network:
                     total = logits.clone().float() if several else logits
             if several:
                 total = total / (len(self._models) * len(views))
-            with naming_device(self.device, where):
-                return total.float()
+            return total.float()
 
     def accepted(
         self,
@@ -207,7 +207,7 @@ class Network:
     def _checked(self, model: Model, batch: torch.Tensor, where: Callable[[], str]) -> torch.Tensor:
         try:
             output = self._called(model, batch)
-        except (VoxarrayError, MemoryError):
+        except VoxarrayError:
             raise
         except Exception as error:  # whatever a model of the user raises
             raise _blamed(error, where) from error
@@ -305,7 +305,9 @@ def naming_device(device: Any, where: Callable[[], str] | None = None) -> Iterat
     """Errors of torch that are the device's become ours, and say where they came up."""
     try:
         yield
-    except (RuntimeError, AssertionError) as error:
+    except VoxarrayError:
+        raise
+    except (RuntimeError, AssertionError, MemoryError) as error:
         raise _blamed(error, where or (lambda: f"device {device}")) from error
 
 
@@ -353,6 +355,12 @@ def _blamed(error: Exception, where: Callable[[], str]) -> VoxarrayError:
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     # TorchScript begins with its own stack, and says last what went wrong.
     text = lines[-1 if "TorchScript interpreter" in lines[0] else 0][:500]
+    if isinstance(error, MemoryError):
+        return MemoryBudgetError(
+            f"the system gave the model no more memory for {where()} ({text}): use a smaller "
+            "batch_size or patch_size, or fewer workers",
+            code="OUT_OF_MEMORY",
+        )
     if isinstance(error, torch.OutOfMemoryError) or any(phrase in str(error) for phrase in _FULL):
         return ModelError(
             f"the device has no memory left for {where()} ({text}): use a smaller batch_size or "
