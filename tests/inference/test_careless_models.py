@@ -99,6 +99,19 @@ def test_numbers_that_the_type_of_the_result_cannot_hold_are_refused(
     assert not (tmp_path / "a.ome.zarr").exists()
 
 
+@pytest.mark.parametrize("scale", [1e36, -1e36])
+@pytest.mark.parametrize("output", ["labels", "regression"])
+def test_float64_that_float32_does_not_hold_is_refused(scan, tmp_path, scale, output):
+    """All classes became infinite, so that the first was taken for the most probable."""
+    model = lambda p: torch.cat([bright(p).double() * scale] * 2, 1)  # noqa: E731
+    with pytest.raises(vx.ModelError, match=r"summed in float32.*patch 1 at|patch 1 at") as caught:
+        vx.infer(model, scan, tmp_path / "a.nii", patch_size=16, output=output)
+    assert caught.value.code == "LARGE_PREDICTION"
+    infinite = lambda p: torch.cat([p.double(), torch.full_like(p, -torch.inf)], 1)  # noqa: E731
+    made = vx.infer(infinite, scan, tmp_path / "a.nii", patch_size=16)
+    assert made.count_labels() == {0: 20 * 18 * 16}
+
+
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.ome.zarr", "a.ome.zarr/labels.ome.zarr"])
 def test_a_scan_is_not_replaced_by_its_labels(scan, tmp_path, name):
     source = tmp_path / name.split("/")[0]

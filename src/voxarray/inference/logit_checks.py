@@ -32,6 +32,31 @@ def require_at_most(largest: float, logits: torch.Tensor, where: Callable[[], st
         )
 
 
+def require_float32(logits: torch.Tensor, where: Callable[[], str]) -> None:
+    """Refuse logits that would become infinite in float32, in which they are summed.
+
+    Args:
+        logits: (N, K, w, h, d) as the model returned them, on any device; only float64 is looked
+            at.
+        where: Names the patches, for messages.
+
+    Raises:
+        ModelError: ``LARGE_PREDICTION``.
+    """
+    if logits.dtype != torch.float64:
+        return
+    largest = torch.finfo(torch.float32).max
+    for row in (row for prediction in logits for row in prediction):
+        sizes = row.abs()
+        if bool(((sizes > largest) & torch.isfinite(row)).any()):
+            size = float(sizes[torch.isfinite(row)].max())
+            raise ModelError(
+                f"the model returned numbers of up to {size:g} for {where()}, and they are summed "
+                f"in float32, which holds {largest:g} at most: let it return smaller numbers",
+                code="LARGE_PREDICTION",
+            )
+
+
 def require_numbers(
     logits: torch.Tensor,
     patches: Callable[[], NDArray[np.float32]],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import MemoryBudgetError, ModelError, VoxarrayError
 from voxarray.inference.flips import parsed_flips
-from voxarray.inference.logit_checks import require_at_most, require_numbers
+from voxarray.inference.logit_checks import require_at_most, require_float32, require_numbers
 
 Model = Callable[[torch.Tensor], torch.Tensor]
 
@@ -246,6 +246,7 @@ class Network:
                 "themselves are the result, return them as floats with output='regression'",
                 code="BAD_PREDICTION",
             )
+        require_float32(output, where)
         return output
 
     def _called(self, model: Model, batch: torch.Tensor) -> Any:
