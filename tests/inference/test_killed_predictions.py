@@ -11,9 +11,13 @@ import time
 
 import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
 
 import voxarray as vx
 from inference.reference import network
+from voxarray import layers
+from voxarray.cli.main import main
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
@@ -111,3 +115,47 @@ def test_a_rerun_after_a_kill_equals_the_unbroken_run(tmp_path, kind, kills):
         if kind in ("layer", ".ome.zarr"):
             assert vx.verify(destination or images) == []
     assert killed
+
+
+@pytest.mark.parametrize("how", ["cohort", "workers", "archive"])
+def test_a_layer_that_the_catalogue_was_not_told_of_is_listed_by_the_next_run(
+    tmp_path, monkeypatch, how
+):
+    """It was found and left, and all subjects of the cohort lacked it."""
+    cohort, _ = prepared(tmp_path / "work", "cohort")
+    torch.jit.script(torch.nn.Conv3d(1, 3, 1)).save(str(tmp_path / "net.pt"))
+
+    def run(**more):
+        given = {"patch_size": 8, "classes": 3, "progress": False}
+        return vx.infer(tmp_path / "net.pt", vx.Cohort(cohort.path), **given, **more)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(layers, "tell_cohorts", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        try:
+            run()
+        finally:
+            os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    first = cohort[0].get_first_image().path
+    assert list(vx.Archive(first).labels) == ["prediction"]
+    assert "prediction" not in vx.Cohort(cohort.path)[0]
+    if how == "archive":
+        words = ["infer", str(tmp_path / "net.pt"), str(first), "--patch-size", "8"]
+        done = CliRunner().invoke(main, [*words, "--classes", "3"])
+        assert done.exit_code == 0, done.output
+    else:
+        made = run(workers=int(how == "workers"))
+        assert ["prediction" in subject for subject in made] == [True] * 3
+    assert "prediction" in vx.Cohort(cohort.path)[0]
+    assert vx.verify(cohort.path) == []
+
+
+@pytest.mark.parametrize("part", [(0, 2), (3, 2), (1, 0), "1/2"])
+def test_parts_that_are_none_are_refused_for_layers_too(tmp_path, part):
+    """Part 0 of 2 was the last subject alone."""
+    cohort, _ = prepared(tmp_path / "work", "cohort")
+    with pytest.raises(vx.FormatError) as caught:
+        vx.infer(NET, cohort, patch_size=8, classes=3, partition=part, progress=False)
+    assert caught.value.code == "BAD_PARTITION"
+    assert all(list(names) == [] for names in vx.Cohort(cohort.path).table["labels"])

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any
 
+from voxarray.archive.layer_names import FOLDER
 from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
+from voxarray.cohort.run.build import ExecutionOptions
 from voxarray.core import settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
-from voxarray.core.main_guard import require_main_guard, workers_not_started
+from voxarray.core.exhaustion import names_exhaustion
+from voxarray.core.main_guard import workers_not_started
 from voxarray.core.optional import import_optional
 from voxarray.core.progress import ProgressOption
 from voxarray.core.shares import processes_of, share_of
 from voxarray.image import LabelMap
 from voxarray.inference.network_input import Scan
 from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
-from voxarray.layers import Archive
+from voxarray.layers import Archive, tell_cohorts
 from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 
@@ -30,6 +33,22 @@ _TOLD = 5
 
 
 def add_layer(
+    transform: InferenceTransform,
+    subject: Subject,
+    layer: str,
+    progress: ProgressOption,
+    *,
+    may_be_there: bool = False,
+) -> LabelMap:
+    """As `_add_layer`, for one subject alone."""
+    label_map = _add_layer(transform, subject, layer, progress, may_be_there=may_be_there)
+    if may_be_there:  # and may have been added by a process that was killed before it told
+        tell_cohorts([str(label_map.path).rpartition(f"/{FOLDER}/")[0]])
+    return label_map
+
+
+@names_exhaustion
+def _add_layer(
     transform: InferenceTransform,
     subject: Subject,
     layer: str,
@@ -164,6 +183,8 @@ def ends_of_layers(
     progress: ProgressOption = None,
 ) -> dict[str, Exception | None]:
     """As `add_layers`, for whoever tells of each subject: what went wrong with it, or None."""
+    # Refuses parts that are none, and two engines, as for a cohort with a destination.
+    ExecutionOptions(workers, scheduler, partition, executor=executor)
     warn_of_absent(cohort.table, cohort.path)
     names = cohort.names
     part = names if partition is None else names[partition[0] - 1 :: partition[1]]
@@ -180,7 +201,21 @@ def ends_of_layers(
         why = first_task.exception() if first_task is not None else None
     if why is not None:
         raise workers_not_started(workers, why) from why
+    _tell_of_found(cohort, [name for name, error in ends.items() if error is None], layer)
     return ends
+
+
+def _tell_of_found(cohort: Cohort, names: Sequence[str], layer: str) -> None:
+    """List layers that were there already, though the process that added them was killed before
+    the catalogue had them: subjects of the cohort would lack them.
+    """
+    rows = Cohort(cohort.path).table
+    pairs = zip(rows["subject"], rows["labels"], strict=True)
+    listed = {name for name, labels in pairs if layer in labels}
+    unlisted = [name for name in names if name not in listed]
+    if unlisted:
+        parts = [part for name in unlisted for part in cohort.member(name).parts]
+        tell_cohorts([os.path.join(cohort.path, part.archive) for part in parts])
 
 
 def _message(error: Exception) -> str:
@@ -200,7 +235,7 @@ def _runs(
         for name in names:
             yield (
                 name,
-                lambda name=name: add_layer(  # type: ignore[misc]
+                lambda name=name: _add_layer(  # type: ignore[misc]
                     transform, cohort[name], layer, progress, may_be_there=True
                 ),
             )
@@ -222,22 +257,18 @@ def _in_worker(
     configuration: dict[str, Any], transform: InferenceTransform, member: Any, layer: str
 ) -> None:
     with settings.of_task(configuration):
-        add_layer(transform, member.subject(), layer, False, may_be_there=True)
+        _add_layer(transform, member.subject(), layer, False, may_be_there=True)
 
 
 @contextmanager
 def _executor(
     workers: int, scheduler: str | None, executor: Executor | None
 ) -> Iterator[Executor | None]:
-    chosen = [name for name in (workers, scheduler, executor) if name]
-    if len(chosen) > 1:
-        raise ValueError("give only one of workers, scheduler and executor")
     if scheduler is not None:
         distributed = import_optional("distributed", "distributed")
         with distributed.Client(scheduler) as client:
             yield client.get_executor()
     elif workers:
-        require_main_guard()
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             yield pool
     else:
