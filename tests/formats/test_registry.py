@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -128,11 +129,36 @@ def add_entry_points(monkeypatch, *entries):
         importlib.metadata.EntryPoint(name, f"{__name__}:{member}", group)
         for name, member, group in entries
     ]
-    monkeypatch.setattr(
-        importlib.metadata,
-        "entry_points",
-        lambda: importlib.metadata.EntryPoints(made),
-    )
+    monkeypatch.setattr(plugins, "_installed", lambda _: importlib.metadata.EntryPoints(made))
+
+
+def install(folder, name, *suffixes):
+    """A package that adds formats, as pip leaves it."""
+    installed = folder / f"{name}-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    entries = "\n".join(f"{suffix} = {__name__}:open_anything" for suffix in suffixes)
+    (installed / "entry_points.txt").write_text(f"[{plugins.SOURCES_GROUP}]\n{entries}\n")
+    found = folder.stat()  # whose clock may stand still between two packages
+    os.utime(folder, ns=(found.st_atime_ns, found.st_mtime_ns + 10_000_000))
+
+
+def test_packages_are_read_again_only_after_one_was_installed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = []
+    original = importlib.metadata.entry_points
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda: asked.append(1) or original())
+    for _ in range(3):
+        assert ".added" not in known_suffixes()
+    assert len(asked) == 1
+    install(tmp_path, "one", "added")
+    for _ in range(3):
+        assert ".added" in known_suffixes()
+    assert len(asked) == 2
+    install(tmp_path, "two", "more")
+    assert {".added", ".more"} <= set(known_suffixes())
+    monkeypatch.undo()
+    assert not {".added", ".more"} & set(known_suffixes())
 
 
 def test_added_format_opens_saves_and_is_found(tmp_path, monkeypatch):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from voxarray.core.caller_warnings import warn_by_code
@@ -43,10 +46,7 @@ def added_formats(reserved: Iterable[str]) -> list[Format]:
 
 
 def _records() -> Iterator[tuple[Any, Format]]:
-    import importlib.metadata  # 40 ms, and seldom needed
-
-    # Asked once for both groups: it reads a file of every distribution that is installed.
-    entries = importlib.metadata.entry_points()
+    entries = _installed(_places())
     for entry in _sorted(entries.select(group=GROUP)):
         try:
             record = entry.load()
@@ -68,6 +68,27 @@ def _records() -> Iterator[tuple[Any, Format]]:
         yield entry, record
     for entry in _sorted(entries.select(group=SOURCES_GROUP)):
         yield entry, Format(entry.name, (f".{entry.name.lower()}",), open=entry.value)
+
+
+def _places() -> tuple[tuple[object, ...], ...]:
+    """Where packages are installed; another answer after one was added, removed or replaced."""
+    return tuple((place, *_changed(place or os.curdir)) for place in sys.path)
+
+
+def _changed(place: str) -> tuple[int, ...]:
+    try:
+        status = os.stat(place)
+    except OSError:  # what does not exist holds no packages
+        return ()
+    return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+@lru_cache(maxsize=1)
+def _installed(places: tuple[tuple[object, ...], ...]) -> Any:  # noqa: ARG001  # the key
+    """Entry points of all groups: reading a file of every distribution takes 10 ms and more."""
+    import importlib.metadata  # 40 ms, and seldom needed
+
+    return importlib.metadata.entry_points()
 
 
 def _sorted(entries: Iterable[Any]) -> list[Any]:
