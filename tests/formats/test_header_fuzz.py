@@ -27,7 +27,7 @@ def attack(request, tmp_path):
 @pytest.mark.parametrize("attack", SAMPLES, indirect=True)
 @given(changes=CHANGES)
 @example(changes=[("cut", 0, 0)])
-@settings(max_examples=40, suppress_health_check=ALLOWED)
+@settings(max_examples=20, suppress_health_check=ALLOWED)
 def test_changed_headers(attack, changes):
     attack.lie(changes)
 

@@ -102,8 +102,20 @@ def save(source, path, **options):
     save_source(source, path, label=False, overwrite=True, **options)
 
 
+@pytest.fixture
+def written_here(monkeypatch):
+    """No process for every file of HDF5 and MINC: what it writes is what is written here."""
+
+    def write_here():
+        monkeypatch.setattr(itk_writing, "_ENDING", ())
+
+    return write_here
+
+
 @pytest.mark.parametrize(("suffix", "dtype", "channels"), CASES)
-def test_what_comes_back(tmp_path, suffix, dtype, channels):
+def test_what_comes_back(tmp_path, written_here, suffix, dtype, channels):
+    if channels == 1 and dtype != "f8":
+        written_here()
     affine = FORMATS[suffix][2]
     array = voxels((channels, 4, 5, 6), dtype)
     save(ArraySource(array, affine), tmp_path / f"a{suffix}")
@@ -220,12 +232,12 @@ EXACT = sorted(set(written_suffixes()) - {".jpg", ".jpeg"})
     ids=["channel", "time"],
 )
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_axes_of_one_voxel_come_back_or_are_refused(tmp_path, monkeypatch, suffix, count, channels):
+def test_axes_of_one_voxel_come_back_or_are_refused(
+    tmp_path, written_here, suffix, count, channels
+):
     """Whatever a format holds keeps its shape, its voxels and the way of its axes."""
-    if (
-        count != 3 or channels.kind == "time"
-    ):  # a process for every file; what it writes is what is written here
-        monkeypatch.setattr(itk_writing, "_ENDING", ())
+    if count != 3 or channels.kind == "time" or suffix == ".hdf5":  # another name of .h5
+        written_here()
     for number, size in enumerate(EVERY_SIZE):
         path = tmp_path / f"a{number}{suffix}"
         array = np.arange(count * np.prod(size), dtype="u1").reshape(count, *size)
@@ -260,7 +272,9 @@ def test_tiff_planes_are_others_planes(tmp_path, size, count):
 
 @pytest.mark.parametrize("value", [0, 5])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
-def test_minc_of_one_value(tmp_path, value, dtype):
+def test_minc_of_one_value(tmp_path, written_here, value, dtype):
+    if dtype != "i2":
+        written_here()
     array = np.full((1, 4, 5, 6), value, dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VoxarrayWarning)

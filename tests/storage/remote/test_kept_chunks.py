@@ -258,7 +258,8 @@ while time.monotonic() < ends:
 """
 
 
-def test_processes_read_while_others_evict_and_damage(bucket, kept, tmp_path):
+@pytest.mark.parametrize("seconds", [1.2, pytest.param(10, marks=pytest.mark.slow)])
+def test_processes_read_while_others_evict_and_damage(bucket, kept, tmp_path, seconds):
     """The cache holds a third of the archive: each deletes what the others are about to read."""
     voxels = save(bucket, shape=(1, 64, 64, 64), chunk=16)
     np.save(tmp_path / "voxels.npy", voxels)
@@ -269,7 +270,7 @@ def test_processes_read_while_others_evict_and_damage(bucket, kept, tmp_path):
         "voxarray.remote-cache-directory": str(kept),
         "voxarray.threads": 2,
     }
-    facts = {"config": config, "path": f"{bucket.url}/a.ome.zarr", "seconds": 3}
+    facts = {"config": config, "path": f"{bucket.url}/a.ome.zarr", "seconds": seconds}
     facts["voxels"] = str(tmp_path / "voxels.npy")
     readers = [
         subprocess.Popen(
