@@ -195,9 +195,16 @@ def test_a_thousand_exchanges(families, tmp_path):
     assert done >= 1000, done
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("shard", [SHARD, *SHARDS_BELOW])
+@pytest.mark.parametrize(
+    ("shard", "codec", "suffix"),
+    [
+        # As above: the same archives, of which each worker makes its own.
+        pytest.param(shard, codec, suffix, marks=() if (n + m) % 2 else pytest.mark.slow)
+        for shard in (SHARD, *SHARDS_BELOW)
+        for n, codec in enumerate(CODECS)
+        for m, suffix in enumerate(SUFFIXES)
+    ],
+)
 def test_no_chunk_of_another_archive_is_taken_however_it_is_sealed(
     families, tmp_path, codec, suffix, shard
 ):

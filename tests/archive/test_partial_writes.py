@@ -51,11 +51,25 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize(
-    "shape", [(20, 33, 131), (26, 25, 65), (40, 32, 64), (33, 31, 97)], ids=str
-)
-@pytest.mark.parametrize("levels", [None, 1, 2])
-@pytest.mark.parametrize("kind", ["int16", "float32", "weights", "whole", "scaled", "flat"])
+SHAPES = [(20, 33, 131), (26, 25, 65), (40, 32, 64), (33, 31, 97)]
+KINDS = ["int16", "float32", "weights", "whole", "scaled", "flat"]
+DIVIDED = [
+    # Each pair of a shape and a kind, of a shape and levels, and of both once or twice; all in the
+    # soak.
+    pytest.param(
+        shape,
+        levels,
+        kind,
+        marks=() if (n + m + k) % 3 == 0 else pytest.mark.slow,
+        id=f"{kind}-{levels}-{shape}",
+    )
+    for k, kind in enumerate(KINDS)
+    for m, levels in enumerate([None, 1, 2])
+    for n, shape in enumerate(SHAPES)
+]
+
+
+@pytest.mark.parametrize(("shape", "levels", "kind"), DIVIDED)
 def test_parts_make_the_same_bytes(tmp_path, shape, levels, kind):
     dtype = "f4" if kind in ("float32", "weights") else np.float64 if kind == "whole" else np.int16
     spacing = (1, 1, 4) if kind == "flat" else (1, 1, 1)
