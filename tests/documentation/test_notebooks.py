@@ -2,42 +2,62 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
+SAMPLES = Path(__file__).parents[1] / "samples"
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
     sources = Path(__file__).parents[2] / "src"
     known = os.environ.get("PYTHONPATH")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(sources), *([known] if known else [])]))
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    notebook = nbformat.read(path, as_version=4)
+    with subprocess.Popen(
+        [sys.executable, "-X", "frozen_modules=off", "-m", "notebook_kernel"],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(
+                [str(sources), str(SAMPLES), *([known] if known else [])]
+            ),
+            "IPYTHONDIR": str(tmp_path_factory.mktemp("ipython")),
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # as Jupyter sets it
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.stdin.close()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs(path, tmp_path, kernel):
     (tmp_path / "run").mkdir()
-    NotebookClient(
-        notebook,
-        timeout=120,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(tmp_path / "run")}},
-    ).execute()
+    print(json.dumps([str(path), str(tmp_path)]), file=kernel.stdin, flush=True)
+    status = kernel.stdout.readline().strip()
+    written = {name: (tmp_path / name).read_text("utf-8") for name in ("stdout", "stderr")}
+    assert status == "0", written
+    outputs = json.loads((tmp_path / "outputs.json").read_text("utf-8"))
     errors = [
         output
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
-        if output.output_type == "stream" and output.name == "stderr"
+        for output in outputs
+        if output["output_type"] == "error" or output.get("name") == "stderr"
     ]
     assert not errors, errors
+    assert not written["stderr"], written["stderr"]
     shown = "\n".join(
-        output.get("text") or output.get("data", {}).get("text/plain", "")
-        for cell in notebook.cells
-        for output in cell.get("outputs", ())
+        [
+            written["stdout"],
+            *(one.get("text") or one.get("data", {}).get("text/plain", "") for one in outputs),
+        ]
     )
     for noise in (sys.executable, " at 0x"):  # where this Python is, and objects by their address
         assert noise not in shown
