@@ -36,16 +36,34 @@ def images(
         state_of: What the name of a folder below the path, with ``/`` at its end, says of what may
             be chosen in it; without it, names choose nothing.
     """
-    root = Path(path)
+    found = image_paths(path, census, destination=destination, alone=alone, state_of=state_of)
+    return list(map(Path, found))
+
+
+def image_paths(
+    path: str,
+    census: Census | None = None,
+    *,
+    destination: str = "",
+    alone: bool = True,
+    state_of: Callable[[str], Hashable] | None = None,
+) -> list[str]:
+    """As `images`, as texts: a folder has thousands, and a `Path` costs as much as a question."""
+    root = str(Path(path))
     counts = Census() if census is None else census
     if not os.path.isdir(root) or is_image_folder(root):
         counts.take()
         return [root]
-    paths = sorted(map(Path, images_below(FolderReader(str(root), counts, destination), state_of)))
+    paths = sorted(images_below(FolderReader(root, counts, destination), state_of), key=_parts)
     if not paths and alone and CohortLayout.of(root).is_cohort():
-        paths = [Path(archive) for archive in CohortLayout.of(root).archives()]
+        paths = list(CohortLayout.of(root).archives())
         counts.take(len(paths))
     return paths
+
+
+def _parts(path: str) -> list[str]:
+    """What a path is sorted by: the files of a folder come one after another."""
+    return os.path.normcase(path).split(os.sep)
 
 
 def is_archive(path: Path) -> bool:

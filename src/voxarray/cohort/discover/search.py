@@ -12,7 +12,7 @@ from voxarray.cohort.discover import bids, closed_folders, manifest_table, path_
 from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.duplicates import EarlierInputs, marked, told_apart
-from voxarray.cohort.discover.files import images
+from voxarray.cohort.discover.files import image_paths
 from voxarray.cohort.discover.globs import matches
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
 from voxarray.cohort.discover.label_names import is_like_labels
@@ -110,7 +110,7 @@ def _other_image(folder: CohortLayout) -> str | None:
     return next(
         (
             path
-            for path in map(str, images(folder.root))
+            for path in image_paths(folder.root)
             if not path.startswith(folder.subjects + os.sep)
         ),
         None,
@@ -245,18 +245,18 @@ class _Search:
             yield item
 
     def _in_folder(self, path: str, prefix: str) -> Iterable[DiscoveredInput]:
-        below = images(
+        below = image_paths(
             path,
             self.census,
             destination=self.destination,
             alone=not self.several,
             state_of=self._state_in(path),
         )
-        names = [os.path.relpath(path_below, path).replace(os.sep, "/") for path_below in below]
+        names = names_below(path, below)
         closed = [
             n
             for n, path_below in zip(names, below, strict=True)
-            if str(path_below) in self.census.closed
+            if path_below in self.census.closed
         ]
         # Patterns and rules are about what a folder holds, which nobody can see in these.
         mute = closed_folders.not_ruled_out(path, closed)
@@ -294,7 +294,7 @@ class _Search:
         paths = {*matches(pattern), *closed_folders.closed_to(pattern)}
         self.census.linked = True  # perhaps: a glob passes links and does not tell of them
         for path in sorted(paths):
-            for image in images(path, self.census, destination=self.destination, alone=False):
+            for image in image_paths(path, self.census, destination=self.destination, alone=False):
                 location = os.path.abspath(image)
                 name = os.path.relpath(location, root).replace(os.sep, "/")
                 yield _alone(location, name, self.options)
@@ -360,6 +360,19 @@ class _Search:
             )
         if rows is not None and unlisted:
             bids.warn_of_unlisted(unlisted, rows, self.options.keep_metadata)
+
+
+def names_below(folder: str, paths: Sequence[str]) -> list[str]:
+    """Paths below a folder relative to it, with ``/``; ``.`` for the folder itself."""
+    start = os.path.join(str(Path(folder)), "")
+    return [
+        (
+            path[len(start) :]
+            if path.startswith(start)
+            else os.path.relpath(path, folder)  # an archive of a cohort, or the folder itself
+        ).replace(os.sep, "/")
+        for path in paths
+    ]
 
 
 def joined(folder: str, name: str) -> str:
