@@ -257,7 +257,22 @@ def _text(value: ast.expr, parts: Mapping[str, ast.expr] = MappingProxyType({}))
     if isinstance(value, ast.Name) and value.id in parts:
         others = {name: part for name, part in parts.items() if name != value.id}
         return _text(parts[value.id], others)
+    if isinstance(value, ast.Name):
+        return _remedies().get(value.id, "…")
     return "…"
+
+
+@cache
+def _remedies() -> dict[str, str]:
+    """Texts that several modules put at the end of their messages, by their names."""
+    tree = ast.parse((SOURCE / "core" / "remedies.py").read_text("utf-8"))
+    return {
+        _name(node.targets[0]): node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    }
 
 
 def _name(node: ast.expr) -> str:
@@ -268,7 +283,7 @@ _PUT_TOGETHER = {
     "BAD_LABELS": "The name or colour of a label is invalid. Names are texts; colours are (r, g, "
     "b) from 0 to 255, or #rrggbb.",
     "CONTRADICTION": "An archive stores a fact twice, and the copies differ; the message names "
-    "them. Convert the source again.",
+    "them. Restore the archive, or make it again as for BAD_CHECKSUM.",
     "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
     "LEFTOVER": "An interrupted writer left this object in a bucket, where nobody reads it. Remove "
     "it with voxarray clean. LEFT_OVER is about files of an export.",
@@ -282,7 +297,7 @@ _PUT_TOGETHER = {
 
 _EXPLAINED = {
     "AFFINE_MISMATCH": "The copies of the affine in an archive differ, or differ from its source. "
-    "Convert the source again.",
+    "Restore the archive, or make it again as for BAD_CHECKSUM.",
     "INTERRUPTED": "A change of an archive was interrupted, or is still going on; the message "
     "begins with what was being changed.",
     "LABELS_ALONE": "Label maps belong to a subject that has no image. Change the patterns so that "

@@ -21,6 +21,7 @@ from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
 from voxarray.core.progress import ProgressOption, reporting
+from voxarray.core.remedies import REPLACED_WITHOUT
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.memory_check import require_room
 from voxarray.formats.record import KEYWORDS, Format, SaveRequest
@@ -349,9 +350,11 @@ def _refuse_existing(request: SaveRequest) -> None:
             refuse_existing(request.path, _format(request.path).identity == "zarr")
         return
     if os.path.exists(request.path) and not request.overwrite:  # a link may lead nowhere yet
+        is_archive = _format(request.path).identity == "zarr"
+        more = f"; the new archive is {REPLACED_WITHOUT}" if is_archive else ""
         raise ArchiveExistsError(
             f"{request.path} exists already: choose another name, or pass overwrite=True "
-            "(--overwrite)",
+            f"(--overwrite){more}",
             path=request.path,
         )
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core.errors import FormatError
+from voxarray.core.remedies import MAKE_AGAIN
 
 _SIZES = struct.Struct("<III")
 HEADER = 16
@@ -62,16 +63,14 @@ class BloscFrame:
         if size < HEADER:
             raise FormatError(
                 f"a blosc chunk has {size} bytes, but its header alone should have {HEADER}: the "
-                "archive is damaged here; restore it, or convert the source again with "
-                "--overwrite (overwrite=True)"
+                f"archive is damaged here; restore it, or {MAKE_AGAIN}"
             )
         decoded, block, stated = _SIZES.unpack_from(body, 4)
         # The library believes the header, and may read beyond the memory that holds the chunk.
         if stated != size:
             raise FormatError(
                 f"a blosc chunk has {size} bytes, but its header states {stated}: the archive is "
-                "damaged here; restore it, or convert the source again with --overwrite "
-                "(overwrite=True)"
+                f"damaged here; restore it, or {MAKE_AGAIN}"
             )
         return cls(memoryview(body), decoded, block)
 
@@ -126,7 +125,7 @@ class BloscFrame:
         if HEADER + 4 * last > len(body):
             raise FormatError(
                 "a blosc chunk ends inside the table of its blocks: the archive is damaged here; "
-                "restore it, or convert the source again with --overwrite (overwrite=True)"
+                f"restore it, or {MAKE_AGAIN}"
             )
         # The library decodes whole frames only, so the header and the table are overwritten in
         # place to name these blocks alone. Offsets count from the start of the frame: the blocks

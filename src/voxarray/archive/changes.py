@@ -19,6 +19,7 @@ from voxarray.core.errors import (
     SourceChangedError,
     UnsupportedError,
 )
+from voxarray.core.remedies import MAKE_AGAIN
 
 MOST_NOTES = 64 << 10
 """Bytes of the notes of an archive."""
@@ -57,8 +58,8 @@ class Change:
         """
         if current.version < manifests.VERSION:
             raise UnsupportedError(
-                f"{path} is of format version {current.version}, which cannot be added to: convert "
-                "the source again with --overwrite (overwrite=True)",
+                f"{path} is of format version {current.version}, which cannot be added to: "
+                f"{MAKE_AGAIN}",
                 code="OLD_VERSION",
                 path=path,
             )

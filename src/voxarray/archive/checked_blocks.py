@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from voxarray.archive.blosc_frame import HEADER, BloscFrame, library
 from voxarray.archive.codecs import CRC_BYTES, Codec
 from voxarray.core.errors import FormatError, TruncatedError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import Blob
 
@@ -180,7 +181,7 @@ def encoded_chunk(place: Place) -> NDArray[np.uint8]:
     if blob.read_into(offset, encoded) != length:
         raise TruncatedError(
             "the shard ends inside the chunk: the archive is damaged here; restore it, or "
-            "convert the source again with --overwrite (overwrite=True)"
+            f"{MAKE_AGAIN}"
         )
     return encoded
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from voxarray.archive import documents
 from voxarray.archive.staging import Staging
 from voxarray.core.errors import FormatError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.core.scaling import Scaling
 from voxarray.counting.cells import COLUMNS, CellCounts, Cells, CellSums, as_table, rows_of
 from voxarray.geometry.layout import Index4, Layout
@@ -53,7 +54,7 @@ def table_values(raw: bytes, dtype: str, per_row: int) -> NDArray:
     if size < 0 or size % (np.dtype(dtype).itemsize * per_row):
         raise FormatError(
             f"the table of chunk statistics has {size} bytes, which is not a whole number of rows "
-            f"of {per_row} numbers: convert the source again with --overwrite (overwrite=True)",
+            f"of {per_row} numbers: {MAKE_AGAIN}",
             code="BAD_CHUNK_SIZE",
         )
     return np.frombuffer(raw, np.uint8, size).view(dtype)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from voxarray.archive.blosc_frame import BloscFrame, library
 from voxarray.core.errors import ChecksumError, FormatError, UnsupportedError
+from voxarray.core.remedies import MAKE_AGAIN
 
 CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # crc32c of anything that ends with its own crc32c (little-endian)
@@ -141,13 +142,12 @@ class Codec:
         if names not in (["bytes", "blosc", "crc32c"], ["bytes", "crc32c"]):
             raise UnsupportedError(
                 f"the codecs {names} are not ones that voxarray writes (bytes, blosc, crc32c): "
-                "convert the source again with --overwrite (overwrite=True)",
+                f"{MAKE_AGAIN}",
                 code="UNKNOWN_CODEC",
             )
         if chain[0].get("configuration", {}).get("endian", "little") != "little":
             raise UnsupportedError(
-                "chunks are big-endian, and voxarray writes little-endian ones: convert the "
-                "source again with --overwrite (overwrite=True)",
+                f"chunks are big-endian, and voxarray writes little-endian ones: {MAKE_AGAIN}",
                 code="UNKNOWN_CODEC",
             )
         if len(names) == 2:
@@ -177,8 +177,7 @@ def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:
     if not is_whole:
         raise ChecksumError(
             "the chunk does not have the crc32c that was written with it: the archive is damaged "
-            "here, or this chunk comes from another archive; restore the archive, or convert the "
-            "source again with --overwrite (overwrite=True)"
+            f"here, or this chunk comes from another archive; restore the archive, or {MAKE_AGAIN}"
         )
 
 
@@ -204,7 +203,6 @@ def require_size(decoded: int, expected: int) -> None:
     if decoded != expected:
         raise FormatError(
             f"a chunk would decode to {decoded} bytes, but the layout says {expected}: the "
-            "archive is damaged here; restore it, or convert the source again with --overwrite "
-            "(overwrite=True)",
+            f"archive is damaged here; restore it, or {MAKE_AGAIN}",
             code="BAD_CHUNK_SIZE",
         )

@@ -20,6 +20,7 @@ from voxarray.archive.chunk_statistics import LABEL_COUNTS, WEIGHT_SUMS
 from voxarray.archive.metadata import NIFTI, level_name
 from voxarray.archive.source import ArchiveSource
 from voxarray.core.errors import FormatError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.counting.cells import COLUMNS
 from voxarray.geometry.coordinates import WORLD_NAME, world_of
 from voxarray.geometry.grid import Grid
@@ -206,8 +207,8 @@ def _document(image: ArchiveSource, key: str) -> Mapping[str, Any]:
         document = None
     if not isinstance(document, dict):
         raise FormatError(
-            f"{key} of {image.store.path} is not a JSON object: restore the archive, or convert "
-            "the source again with --overwrite (overwrite=True)",
+            f"{key} of {image.store.path} is not a JSON object: restore the archive, or "
+            f"{MAKE_AGAIN}",
             code="BAD_METADATA",
             path=image.path,
         )

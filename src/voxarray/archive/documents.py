@@ -16,6 +16,7 @@ import numpy as np
 
 from voxarray.archive.codecs import Codec
 from voxarray.core.errors import FormatError, UnsupportedError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.geometry.layout import Layout
 from voxarray.geometry.selection import Shape4
 
@@ -46,14 +47,13 @@ def attributes_of(raw: bytes, path: str) -> Mapping[str, Any]:
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(
             f"the metadata of {path} are damaged: expected JSON with attributes ({error!r}); "
-            "restore them, or convert the source again with --overwrite (overwrite=True)",
+            f"restore them, or {MAKE_AGAIN}",
             code="BAD_METADATA",
             path=path,
         ) from error
     if not isinstance(attributes, dict):
         raise FormatError(
-            f"the attributes of {path} are not a JSON object: restore them, or convert the source "
-            "again with --overwrite (overwrite=True)",
+            f"the attributes of {path} are not a JSON object: restore them, or {MAKE_AGAIN}",
             code="BAD_METADATA",
             path=path,
         )
@@ -180,7 +180,7 @@ class ArrayDocument:
                 raise
             raise FormatError(
                 f"{path} is not the metadata of a voxarray image ({error!r}): restore it, or "
-                "convert the source again with --overwrite (overwrite=True)",
+                f"{MAKE_AGAIN}",
                 code="BAD_METADATA",
                 path=path,
             ) from error

@@ -20,6 +20,7 @@ from voxarray.core.errors import (
     SourceChangedError,
     VoxarrayError,
 )
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.store import Store, TreeStore
 from voxarray.storage.zip_store import ZipStore
@@ -232,8 +233,7 @@ def _open(store: Store, opened: Hashable, key: str, chunks: int) -> ShardHandle:
         if blob.size != expected:
             raise ArchiveError(
                 f"{path} has {blob.size} bytes, but {expected} were written: it is damaged or was "
-                "not copied whole; restore it, or convert the source again with --overwrite "
-                "(overwrite=True)",
+                f"not copied whole; restore it, or {MAKE_AGAIN}",
                 code="TRUNCATED" if blob.size < expected else "BAD_SIZE",
                 path=store.path,
             )

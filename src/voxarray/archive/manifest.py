@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from voxarray.archive.digests import DIGITS, digest_of, digest_of_blob
 from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, MissingDataError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.store import Store
 
 KEY = "manifest.json"
@@ -236,8 +237,7 @@ class Manifest:
         """
         if key not in self.files:
             raise MissingDataError(
-                f"the manifest of {path} does not name {key}: restore the archive, or convert the "
-                "source again with --overwrite (overwrite=True)",
+                f"the manifest of {path} does not name {key}: restore the archive, or {MAKE_AGAIN}",
                 path=path,
             )
         return self.files[key]
@@ -260,8 +260,7 @@ class Manifest:
         if (entry.size, entry.digest) != (size, digest):
             raise ChecksumError(
                 f"{key} of {path} has {size} bytes and the digest {digest}, but {entry.size} bytes "
-                f"with the digest {entry.digest} were written: restore it, or convert the source "
-                "again with --overwrite (overwrite=True)",
+                f"with the digest {entry.digest} were written: restore it, or {MAKE_AGAIN}",
                 path=path,
             )
 
@@ -372,8 +371,7 @@ def _is_shallow(value: object) -> bool:
 
 def _unsealed(path: str) -> ChecksumError:
     return ChecksumError(
-        f"the manifest of {path} is not the one that was written: restore it, or convert the "
-        "source again with --overwrite (overwrite=True)",
+        f"the manifest of {path} is not the one that was written: restore it, or {MAKE_AGAIN}",
         path=path,
     )
 
@@ -381,7 +379,7 @@ def _unsealed(path: str) -> ChecksumError:
 def _refuse(path: str, seen: str) -> NoReturn:
     raise FormatError(
         f"the manifest of {path} has a valid digest, but a content that no version of voxarray "
-        f"writes: {seen}. Convert the source again",
+        f"writes: {seen}. Restore it, or {MAKE_AGAIN}",
         code="BAD_METADATA",
         path=path,
     )

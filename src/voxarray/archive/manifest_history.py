@@ -11,6 +11,7 @@ from voxarray.archive.manifest import Manifest
 from voxarray.archive.problems import Problem, problem_of
 from voxarray.archive.root_prefix import root_of
 from voxarray.core.errors import VoxarrayError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.store import Store, TreeStore
 
 _KEY = re.compile(rf"{HISTORY}/(0|[1-9][0-9]*)\.json")
@@ -58,22 +59,20 @@ def of_history(store: Store, current: Manifest) -> Iterator[Problem]:
             text = (
                 "belongs to another archive or another change: it is generation "
                 f"{older.generation} of {older.identity}, expected generation {number} of "
-                f"{current.identity}; restore it, or convert the source again with --overwrite "
-                "(overwrite=True)"
+                f"{current.identity}; restore it, or {MAKE_AGAIN}"
             )
             yield Problem("CONTRADICTION", key, text)
             continue
         if newer.generation == number + 1 and newer.previous != older.digest:
             text = (
                 f"has the digest {older.digest}, but the next manifest names {newer.previous}: "
-                "restore it, or convert the source again with --overwrite (overwrite=True)"
+                f"restore it, or {MAKE_AGAIN}"
             )
             yield Problem("CONTRADICTION", key, text)
         if _base(older) != _base(current):
             text = (
                 "names other files of the image than the current manifest, but the image itself "
-                "never changes: restore it, or convert the source again with --overwrite "
-                "(overwrite=True)"
+                f"never changes: restore it, or {MAKE_AGAIN}"
             )
             yield Problem("CONTRADICTION", key, text)
         newer = older

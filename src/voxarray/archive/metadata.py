@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from voxarray.core.errors import FormatError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.layout import Factors
@@ -261,6 +262,6 @@ def _level_hint(path: str) -> str:
     """End of a message: what to do, which depends on whether the path is that of a level."""
     archive, name = os.path.split(path.rstrip("/"))
     if not re.fullmatch(r"scale\d+", name):
-        return "; restore them, or convert the source again with --overwrite (overwrite=True)"
+        return f"; restore them, or {MAKE_AGAIN}"
     number = name.removeprefix("scale")
     return f": it is a level of {archive}; open that, and take image.level({number})"

@@ -23,6 +23,7 @@ from voxarray.archive.requests import Extent
 from voxarray.archive.shard import ShardHandle
 from voxarray.core import memory, settings, thread_pools
 from voxarray.core.errors import TruncatedError, VoxarrayError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch
 from voxarray.storage.chunk_cache import ChunkCache, chunk_cache, group_of
@@ -300,7 +301,7 @@ class RemoteRead:
         elif blob.read_into(start, joined) != length:
             raise TruncatedError(
                 "the shard ends inside the chunk: the archive is damaged here; restore it, or "
-                "convert the source again with --overwrite (overwrite=True)"
+                f"{MAKE_AGAIN}"
             )
         return joined
 

@@ -27,6 +27,7 @@ from voxarray.archive.digests import Hasher, digest_of, hasher
 from voxarray.archive.manifest import FileEntry
 from voxarray.core import descriptors, portable
 from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.mapped import MappedShard
 from voxarray.storage.store import Blob
 
@@ -140,8 +141,7 @@ class ShardIndex:
         if len(raw) != tail:
             raise TruncatedError(
                 f"the shard {path} has {size} bytes, fewer than the {tail} of its index: the "
-                "archive is damaged here; restore it, or convert the source again with "
-                "--overwrite (overwrite=True)",
+                f"archive is damaged here; restore it, or {MAKE_AGAIN}",
                 path=path,
             )
         # Checked first: a shard that was copied from another archive has valid checksums of its
@@ -150,8 +150,7 @@ class ShardIndex:
             raise ChecksumError(
                 f"the index of the shard {path} does not have the digest that was written "
                 f"({digest}): the archive is damaged here, or this shard comes from another "
-                "archive; restore it, or convert the source again with --overwrite "
-                "(overwrite=True)",
+                f"archive; restore it, or {MAKE_AGAIN}",
                 path=path,
             )
         crcs, index = raw[: -index_size(chunks)], raw[-index_size(chunks) :]
@@ -161,7 +160,7 @@ class ShardIndex:
         if len(ends) and max(ends) > size - tail:
             raise FormatError(
                 f"the index of {path} points beyond its {size} bytes: the archive is damaged "
-                "here; restore it, or convert the source again with --overwrite (overwrite=True)",
+                f"here; restore it, or {MAKE_AGAIN}",
                 path=path,
             )
         # An absent chunk has all 64 bits set, which does not fit into int64.
@@ -181,8 +180,7 @@ def _checked(index: bytes, path: str) -> NDArray[np.uint64]:
     if google_crc32c.value(body) != crc:
         raise ChecksumError(
             f"the index of the shard {path} does not have the crc32c that was written "
-            f"({crc:08x}): the archive is damaged here; restore it, or convert the source again "
-            "with --overwrite (overwrite=True)",
+            f"({crc:08x}): the archive is damaged here; restore it, or {MAKE_AGAIN}",
             path=path,
         )
     return np.frombuffer(body, "<u8").reshape(-1, 2)

@@ -27,6 +27,7 @@ from voxarray.core.errors import (
     VoxarrayWarning,
 )
 from voxarray.core.history import History
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4
@@ -270,7 +271,7 @@ def _open(
         raise MissingFileError(
             f"there is no image {location.key!r} in {store.path}, whose label maps are "
             f"{label_names(store.path)}: check the name; if it was removed, add it again (voxarray "
-            "add-labels), or convert the source again with --overwrite (overwrite=True)",
+            f"add-labels); or, if it had come with the image, {MAKE_AGAIN}",
             path=path,
         )
     return _open_level(store, opened, prefix, 0)
@@ -332,8 +333,7 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
         if grid.shape != (width, height, depth):
             raise FormatError(
                 f"level {number} of {store.path} has {(width, height, depth)} voxels, but the "
-                f"factors of its pyramid give {grid.shape}: restore the archive, or convert the "
-                "source again with --overwrite (overwrite=True)",
+                f"factors of its pyramid give {grid.shape}: restore the archive, or {MAKE_AGAIN}",
                 code="BAD_METADATA",
                 path=store.path,
             )

@@ -32,6 +32,7 @@ from voxarray.archive.replacement import changed_at_last, changes_held_up, was_c
 from voxarray.core.disk import refusal, remove_tree, sync, write_new
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, MissingDataError, VoxarrayError
 from voxarray.core.portable import of_c_library
+from voxarray.core.remedies import REPLACED_WITHOUT
 from voxarray.storage.atomic_write import followed, keep_mode
 from voxarray.storage.destination import local_destination
 from voxarray.storage.folder_lock import FolderLock, random_identity
@@ -312,7 +313,8 @@ def refuse_existing(destination: str, overwrite: bool) -> None:
     if not overwrite:
         raise ArchiveExistsError(
             f"{destination} exists already: choose another name, or pass overwrite=True "
-            "(--overwrite), which keeps the old one until the new one is verified",
+            "(--overwrite), which keeps the old one until the new one is verified; the new one is "
+            f"{REPLACED_WITHOUT}",
             path=destination,
         )
     require_replaceable(destination)

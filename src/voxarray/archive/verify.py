@@ -35,6 +35,7 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 from voxarray.core.progress import Progress
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.storage.store import LINK, Store, TreeStore
@@ -46,7 +47,7 @@ _LEFTOVER = "LEFTOVER"
 _ADD_AGAIN = (
     "; remove the label map (voxarray remove-labels) and add it again (voxarray add-labels)"
 )
-_CONVERT_AGAIN = "; convert the source again with --overwrite (overwrite=True)"
+_CONVERT_AGAIN = f"; {MAKE_AGAIN}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,9 @@ class Examination:
 
 VERSION_1 = (
     "of format version 1, in which most files of the same size have the same digest: a file that "
-    "comes from another archive may not be noticed; convert the source again with --overwrite "
-    "(overwrite=True) to get version 2"
+    "comes from another archive may not be noticed; to get version 2, convert the source again "
+    "with --overwrite (overwrite=True), which makes ALL archives of a cohort again, without label "
+    "maps and notes that were added to them"
 )
 
 LEFTOVERS = (
@@ -224,8 +226,7 @@ def compare(
                 "SHAPE_MISMATCH",
                 "shape",
                 f"is {archived.shape}, but the source has {source.shape}: give the source that "
-                "the archive was made from, or convert the source again with --overwrite "
-                "(overwrite=True)",
+                f"the archive was made from, or {MAKE_AGAIN}",
             )
         ]
     problems = []
@@ -233,7 +234,7 @@ def compare(
     if deviation > AFFINE_TOLERANCE_MM:
         text = (
             f"differs from the source's by up to {deviation:g} mm: give the source that the "
-            "archive was made from, or convert the source again with --overwrite (overwrite=True)"
+            f"archive was made from, or {MAKE_AGAIN}"
         )
         problems.append(Problem("AFFINE_MISMATCH", "affine", text))
     return problems + _checked("source", lambda: _compare_voxels(archived, source, progress))
@@ -259,8 +260,8 @@ def _compare_voxels(archived: ArchiveSource, source: Source, progress: Progress 
 def _require_equal(archived: NDArray, expected: NDArray, start: tuple[int, int]) -> None:
     if archived.dtype != expected.dtype:
         raise VoxarrayError(
-            f"voxels are {archived.dtype}, but those of the source are {expected.dtype}: convert "
-            "the source again with --overwrite (overwrite=True)",
+            f"voxels are {archived.dtype}, but those of the source are {expected.dtype}: "
+            f"{MAKE_AGAIN}",
             code="DTYPE_MISMATCH",
         )
     different = (_bytes(archived) != _bytes(expected)).any(axis=-1)
@@ -270,7 +271,7 @@ def _require_equal(archived: NDArray, expected: NDArray, start: tuple[int, int])
     raise VoxarrayError(
         f"voxel (c, x, y, z) = {(n + start[0], x, y, z + start[1])} is {archived[n, z, y, x]}, but "
         f"in the source it is {expected[n, z, y, x]}: give the source that the archive was made "
-        "from, or convert the source again with --overwrite (overwrite=True)",
+        f"from, or {MAKE_AGAIN}",
         code="VOXEL_MISMATCH",
     )
 
@@ -324,15 +325,12 @@ def _by_names_and_sizes(
             yield from _unnamed(key, root_of(manifest.files), leftovers)
     for key, entry in manifest.files.items():
         if key not in sizes and key not in traces:
-            text = (
-                f"the archive {store.path} lacks its file {key}: restore it, or convert the source "
-                "again with --overwrite (overwrite=True)"
-            )
+            text = f"the archive {store.path} lacks its file {key}: restore it, or {MAKE_AGAIN}"
             yield Problem("MISSING_DATA", key, text)
         elif key not in traces and sizes[key] not in (entry.size, LINK):
             text = (
                 f"has {sizes[key]} bytes, but {entry.size} were written: "
-                "restore it, or convert the source again with --overwrite (overwrite=True)"
+                f"restore it, or {MAKE_AGAIN}"
             )
             yield Problem("BAD_SIZE", key, text)
 

@@ -26,6 +26,7 @@ from voxarray.archive.zip_bytes import MOST_BYTES, MOST_MEMBERS, zip_bytes
 from voxarray.core.disk import sync, write_new
 from voxarray.core.errors import ChecksumError
 from voxarray.core.portable import BINARY, CLOEXEC
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.archive_names import ZIP_SUFFIX
 from voxarray.storage.store import Blob, FileBlob
 
@@ -114,8 +115,7 @@ def check(path: str, blob: Blob, version: int = manifests.VERSION) -> None:
         return
     raise ChecksumError(
         f"{path} has changed since it was written, though the files in it may be intact: restore "
-        "it, convert the source again with --overwrite (overwrite=True), or unzip it and use the "
-        "folder",
+        f"it, unzip it and use the folder, or {MAKE_AGAIN}",
         path=path,
     )
 

@@ -77,8 +77,8 @@ def encoding_options(command: Command) -> Command:
             help="Pyramid levels. N: number of levels, full resolution included; each has half the "
             "resolution of the one before. all: 2,4,8,... times coarser than full resolution. "
             "F,F,...: full resolution, and levels that are so many times coarser: 4,16 gives at "
-            "most three levels. The default and `all` end with "
-            "the first level that fits into one chunk [default: 4,8,16,...]",
+            "most three levels. The default and `all` end with the first level that fits into "
+            "one chunk [default: 4,8,16,...]",
         ),
         click.option(
             "--chunk",
@@ -179,9 +179,9 @@ def execution_options(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="Do only part I of N, from 1/N to N/N. For `voxarray convert`, run `voxarray plan` "
-            "first; other commands need no plan. With auto/N, I is the place of this "
-            "task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
+            help="Do only part I of N, from 1/N to N/N. For `voxarray convert`, run "
+            "`voxarray plan` first; other commands need no plan. With auto/N, I is the place of "
+            "this task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"

@@ -144,8 +144,7 @@ def _mendable_alone(problems: Sequence[Problem]) -> list[Problem]:
 
 _ALONE = (
     "; but --overwrite makes ALL archives of the cohort again, without label maps and notes that "
-    "were added to any of them. To make this one alone again, save what was added to it, if it can "
-    "be read, delete this archive, and repeat the command that made the cohort, without --overwrite"
+    "were added to any of them"
 )
 
 
@@ -342,8 +341,7 @@ def _of_plan(entry: Entry | None, item: Item, path: str) -> list[Problem]:
     if added:
         text += (
             f"to keep what was added to it ({', '.join(added)}), save it elsewhere and remove it "
-            "from the archive (voxarray remove-labels), then convert again; convert --overwrite "
-            "deletes it"
+            "from the archive (voxarray remove-labels), then convert again"
         )
     else:
         text += "convert again"

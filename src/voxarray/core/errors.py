@@ -141,12 +141,12 @@ class TruncatedError(FormatError, EOFError):
 class ChecksumError(FormatError):
     """Bytes that are not the ones that were written.
 
-    The file or archive is damaged. Copy it again, restore it, or convert the source again with
-    ``--overwrite`` (``overwrite=True``). For a cohort, that makes ALL archives again, and drops
-    label maps and notes that were added to any of them. To make one archive of a cohort alone
-    again, save the label maps that were added to it, if they can be read, delete the archive, and
-    repeat the command that made the cohort, without ``--overwrite``. If converting does not help,
-    the disk or the memory may be faulty.
+    The file or archive is damaged. Copy it again, or restore it. Or make the archive again: save
+    the label maps and notes that were added to it, if they can be read, delete the archive, and
+    repeat the command that made it (for one of a cohort, the command that made the cohort), without
+    ``--overwrite``. That option would make ALL archives of a cohort again, without label maps and
+    notes that were added to any of them. If converting does not help, the disk or the memory may be
+    faulty.
     """
 
     default_code = "BAD_CHECKSUM"
@@ -198,9 +198,9 @@ class ArchiveError(VoxarrayError, OSError):
 class MissingDataError(ArchiveError):
     """A shard, chunk or file that must exist in an archive does not.
 
-    The archive is damaged or was not copied whole. Copy it again, restore it, or convert the source
-    again with ``--overwrite`` (``overwrite=True``). Without ``--overwrite``, an archive in a cohort
-    is not converted again if its manifest (the list of its files) is intact.
+    The archive is damaged or was not copied whole. Copy it again, or restore it. Or make it again,
+    as for ``BAD_CHECKSUM``: delete it first, since an archive in a cohort is not converted again if
+    its manifest (the list of its files) is intact.
     """
 
     default_code = "MISSING_DATA"
@@ -209,8 +209,9 @@ class MissingDataError(ArchiveError):
 class ArchiveExistsError(ArchiveError, FileExistsError):
     """The destination exists already, or its name is taken, and it must not be replaced.
 
-    Choose another name, or pass ``overwrite=True`` (``--overwrite``). Even then, an archive is not
-    replaced if its content was changed during the call.
+    Choose another name, or pass ``overwrite=True`` (``--overwrite``). A new archive is without
+    label maps and notes that were added to the old one. Even then, an archive is not replaced if
+    its content was changed during the call.
     """
 
     default_code = "EXISTS"

@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from voxarray.core.errors import FormatError
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.geometry.selection import Shape4
 
 Index4 = tuple[int, int, int, int]
@@ -54,7 +55,7 @@ class Layout:
         if not positive or any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
             raise FormatError(
                 f"shards {self.shard} must be whole numbers of chunks {self.chunk}, all at least "
-                "one voxel: restore the archive, or convert the source again",
+                f"one voxel: restore the archive, or {MAKE_AGAIN}",
                 code="BAD_LAYOUT",
             )
         object.__setattr__(self, "chunks_per_shard", _divide(self.shard, self.chunk))

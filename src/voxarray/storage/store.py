@@ -24,6 +24,7 @@ from voxarray.core.errors import (
     is_absence,
     of_system,
 )
+from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
 
@@ -233,7 +234,7 @@ class Store(ABC):
     def _missing(self, key: str) -> MissingDataError:
         return MissingDataError(
             f"the archive {self.path} lacks its file {key}: it is damaged or was not copied whole, "
-            "restore it, or convert the source again with --overwrite (overwrite=True)",
+            f"restore it, or {MAKE_AGAIN}",
             path=self.path,
         )
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from voxarray.core import settings
 from voxarray.core.disk import refusal
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.core.remedies import REPLACED_WITHOUT
 from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.hidden_folders import hidden_folder
 from voxarray.storage.remote import retries
@@ -87,7 +88,7 @@ def exists(url: str) -> ArchiveExistsError:
     """The error of what is there and may not be replaced."""
     return ArchiveExistsError(
         f"{url} exists already: choose another name, or pass overwrite=True (--overwrite), which "
-        "keeps the old one until the new one is whole",
+        f"keeps the old one until the new one is whole; a new archive is {REPLACED_WITHOUT}",
         path=url,
     )
 

@@ -14,6 +14,7 @@ from voxarray.cohort.plan.names import slug
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.core.remedies import FOR_ALL
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import is_url
 
@@ -53,6 +54,7 @@ def warn_of_absent_labels(plan: Plan, folder: CohortLayout) -> None:
             "the archives; convert will refuse, and leave them as they are: "
             f"{'; '.join(losses[:_TOLD])}{more}. Bring the files or the pattern back, remove the "
             "label maps (voxarray remove-labels), or pass --overwrite to convert, which deletes "
+            "them, and makes ALL archives of the cohort again, without what was added to any of "
             "them",
         )
 
@@ -82,7 +84,7 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
             f"{', '.join(map(repr, gone))}, perhaps the last copy. This run found no readable file "
             "for it (removed, renamed, damaged, or taken by no pattern). Bring the file or the "
             "pattern back, remove the label map (voxarray remove-labels), or pass overwrite=True "
-            "(--overwrite), which deletes it. If the label map now belongs to another image of "
+            f"(--overwrite), {FOR_ALL}. If the label map now belongs to another image of "
             "this run, run the command again",
             code="LABELS_ABSENT",
             path=archive,

@@ -17,6 +17,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.core.remedies import FOR_ALL
 from voxarray.storage.store import Store
 
 _TOLD = 3
@@ -57,9 +58,9 @@ def warn_of_additions(
             "label maps or notes were added to some archives, and this plan would replace the "
             "archives; convert will refuse, and leave them as they are: "
             f"{', '.join(names[:_TOLD])}{more}. Save elsewhere what was added, and remove it from "
-            "the archives (voxarray remove-labels); or pass --overwrite to convert, which deletes "
-            "it. If only the times of the source files have changed, convert may find that out, "
-            "and the archives are up to date",
+            "the archives (voxarray remove-labels); or pass --overwrite to convert, "
+            f"{FOR_ALL}. If only the times of the source files have changed, convert may find that "
+            "out, and the archives are up to date",
         )
 
 
@@ -122,8 +123,8 @@ def refuse_to_lose(archive: str) -> None:
             f"{archive} was made from another source or with other options than those of this run. "
             f"To make it again would delete what was added to it: {', '.join(added)}; save it "
             "elsewhere (LabelMap.save), remove it from the archive (voxarray remove-labels, or "
-            "vx.Archive for notes) and convert again, or pass overwrite=True (--overwrite). Until "
-            "then the archive stays as it is, but is not in the catalogue",
+            "vx.Archive for notes) and convert again, or pass overwrite=True (--overwrite), "
+            f"{FOR_ALL}. Until then the archive stays as it is, but is not in the catalogue",
             code="CONTENT_ADDED",
             path=archive,
         )

@@ -93,7 +93,7 @@ def check_changed_options(
             f"be lost: {', '.join(kept[:_TOLD])}{more}. Nothing was changed: give the same options "
             "as before, or choose another DESTINATION; or save what was added elsewhere and remove "
             "it from the archives (voxarray remove-labels); overwrite=True (convert --overwrite) "
-            "deletes it",
+            "deletes what was added to any archive",
             code="CONTENT_ADDED",
             path=folder.root,
         )

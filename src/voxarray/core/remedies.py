@@ -1,0 +1,22 @@
+"""What messages of several modules advise, in the same words."""
+
+from __future__ import annotations
+
+MAKE_AGAIN = (
+    "delete this archive, and repeat the command that made it, without --overwrite (label maps and "
+    "notes that were added to it are lost then: save them first, if they can be read)"
+)
+"""The end of a sentence about an archive that is damaged, or is not what it should be.
+
+It is right for an archive alone and for one of a cohort, of which ``--overwrite`` would make all
+archives again.
+"""
+
+REPLACED_WITHOUT = "without label maps and notes that were added to the old one"
+"""What an archive is that replaces another one, after ``overwrite=True (--overwrite)``."""
+
+FOR_ALL = (
+    "which deletes it, and makes ALL archives of the cohort again, without what was added to any "
+    "of them"
+)
+"""What ``overwrite=True (--overwrite)`` means for a cohort."""
