@@ -151,8 +151,23 @@ def killed_at(step: int, work: Callable[[], None], *, after: bool) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from test_staging_locks import leaves_nothing_for_good
+leaves_nothing_for_good(Path(sys.argv[1]), after=sys.argv[2] == "True")
+"""
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_whoever_is_killed_between_two_steps_leaves_nothing_for_good(tmp_path, after):
+    # A hundred forks of a process of its own: those of this one copy the pages of all tests.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(after)]
+    subprocess.run(command, env=environment, check=True)
+
+
+def leaves_nothing_for_good(tmp_path: Path, *, after: bool) -> None:
     def one() -> None:
         lock = make(tmp_path)
         Path(lock.folder, "archive").mkdir()

@@ -76,14 +76,24 @@ def test_reading_leaves_every_bundled_file_and_folder_as_it_was(origin):
     assert traces(root) == before
 
 
-def made(name, folder):
-    sample = SAMPLES[name]
-    path = sample.make(folder)
-    return path, folder / sample.opened if sample.opened else path
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Puts a sample into a folder: the file that makes it, and what is opened."""
+    originals: dict[str, tuple[Path, Path]] = {}
+
+    def make(name, folder):
+        if name not in originals:
+            original = tmp_path_factory.mktemp(name)
+            originals[name] = original, SAMPLES[name].make(original).relative_to(original)
+        original, place = originals[name]
+        shutil.copytree(original, folder, copy_function=shutil.copy2, dirs_exist_ok=True)
+        return folder / place, folder / (SAMPLES[name].opened or place)
+
+    return make
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_reading_leaves_no_trace(tmp_path, name):
+def test_reading_leaves_no_trace(tmp_path, made, name):
     _, opened = made(name, tmp_path)
     for path in sorted(tmp_path.rglob("*"), reverse=True):
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -120,7 +130,7 @@ open(sys.argv[2] + "/new", "w")
 """
 
 
-def test_a_file_system_that_is_mounted_read_only(tmp_path):
+def test_a_file_system_that_is_mounted_read_only(tmp_path, made):
     """Where `chmod` stops no superuser, a mount does: every format opens, and writing fails."""
     paths = []
     for name in SAMPLES:
@@ -144,7 +154,7 @@ def test_a_file_system_that_is_mounted_read_only(tmp_path):
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_two_files_of_any_format_along_channels(tmp_path, name):
+def test_two_files_of_any_format_along_channels(tmp_path, made, name):
     paths = []
     for folder in (tmp_path / "0", tmp_path / "1"):
         folder.mkdir()
@@ -198,7 +208,7 @@ def watched(name, folder, path):
 @pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", SAMPLES)
-def test_what_changes_after_opening_is_noticed(tmp_path, name, change, is_warm):
+def test_what_changes_after_opening_is_noticed(tmp_path, made, name, change, is_warm):
     folder = tmp_path / "0"
     folder.mkdir()
     path, _ = made(name, folder)

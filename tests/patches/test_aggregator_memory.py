@@ -29,7 +29,10 @@ aggregator.save("{out}")
 
 
 @pytest.mark.skipif(not can_measure(), reason="this system does not tell peaks")
-@pytest.mark.parametrize(("mode", "overlap"), [("crop", 0), ("hann", 16)])
+@pytest.mark.parametrize(
+    ("mode", "overlap"),
+    [pytest.param("crop", 0, marks=pytest.mark.slow), ("hann", 16)],  # which holds weights, too
+)
 def test_the_peak_is_below_the_budget(tmp_path, mode, overlap):
     flat = vx.ScalarImage(tensor=np.zeros((1, SIDE, SIDE, SIDE), np.uint8))
     flat.save(tmp_path / "t1.ome.zarr")

@@ -51,8 +51,18 @@ def test_patches_are_torchios(size, overlap, padding):
     assert {tuple(row) for row in mine.locations.tolist()} == set(found)
 
 
-@pytest.mark.parametrize("mode", ["crop", "average", "hann"])
-@pytest.mark.parametrize(("size", "overlap", "padding"), CASES)
+MODES = ["crop", "average", "hann"]
+
+
+@pytest.mark.parametrize(
+    ("size", "overlap", "padding", "mode"),
+    [
+        # Each mode for every other grid; all in the soak.
+        pytest.param(*case, mode, marks=() if (n + m) % 2 == 0 else pytest.mark.slow)
+        for n, case in enumerate(CASES)
+        for m, mode in enumerate(MODES)
+    ],
+)
 def test_aggregation_is_torchios(size, overlap, padding, mode, monkeypatch):
     """Of predictions that differ from patch to patch, so that weights show."""
     sampler = vx.GridSampler(in_memory(), size, overlap, padding)

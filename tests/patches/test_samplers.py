@@ -57,7 +57,19 @@ def test_uniform(subject):
         assert scipy.stats.chisquare(observed).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("chances", [None, {0: 1, 1: 2, 2: 1}, {1: 0.5, 2: 0, 7: 3}])
+CHANCES = [None, {0: 1, 1: 2, 2: 1}, {1: 0.5, 2: 0, 7: 3}]
+
+
+@pytest.mark.parametrize(
+    ("subject", "chances"),
+    [
+        # From cells of an archive or from memory in turns; both of all in the soak.
+        pytest.param(form, chances, marks=() if (n + m) % 2 == 0 else pytest.mark.slow)
+        for m, form in enumerate(["archive", "memory"])
+        for n, chances in enumerate(CHANCES)
+    ],
+    indirect=["subject"],
+)
 def test_labels(subject, chances):
     images = {"seg": tio.LabelMap(tensor=torch.from_numpy(label_voxels()), affine=AFFINE)}
     expected = probabilities(tio.LabelSampler(PATCH, "seg", chances), images)

@@ -77,7 +77,7 @@ def stacked(items):
 @pytest.mark.parametrize(
     ("collate_fn", "change"),
     [
-        (doubled, lambda data: data * 2),
+        pytest.param(doubled, lambda data: data * 2, marks=pytest.mark.slow),  # new, as stacked
         (sliced, lambda data: data[:, :, 1:]),
         (twice, lambda data: data),
         (stacked, lambda data: data),

@@ -12,6 +12,7 @@ import pytest
 import zarr
 
 import voxarray as vx
+from voxarray.formats._voxels import itk_writing
 from voxarray.formats.registry import written_suffixes
 from voxarray.storage import atomic_write
 from voxarray.storage.atomic_write import atomic_writes
@@ -19,6 +20,14 @@ from voxarray.storage.atomic_write import atomic_writes
 SUFFIXES = sorted(written_suffixes())
 ARCHIVES = (".ome.zarr", ".zarr", ".nii.zarr")
 FLAT = (".png", ".jpg", ".jpeg", ".bmp")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _itk_writes_in_this_process():
+    """Tests of formats and of full disks have it write in a process of its own, file by file."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(itk_writing, "_ENDING", ())
+        yield
 
 
 def image(suffix: str, value: int = 0) -> vx.ScalarImage:

@@ -174,7 +174,17 @@ def test_sides_of_any_orientation():
 # --- Parts, laziness ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES)
+ALIKE = {
+    *("rescale-one-number", "z-six-bounds", "to-float"),
+    *(f"z-{side}" for side in ("right", "Anterior", "Posterior", "Inferior")),
+}
+"""Cases that differ from another one by a number, a type or a side, which other tests compare."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow if case in ALIKE else ()) for case in CASES],
+)
 @settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), affine=affines(max_spacing=2))
 def test_intensity_transforms_of_chunks_equal_those_of_the_volume(case, data, affine):

@@ -29,7 +29,7 @@ from voxarray.patches.locations import UniformDraw
 from voxarray.storage.chunk_cache import ChunkCache
 from voxarray.storage.remote import arrivals, objects, prefetch, request_slots
 
-SIZE = 12
+SIZE = 9
 
 
 def save(bucket, seed=0, name="a", **options):
@@ -480,7 +480,9 @@ def test_a_dataset_is_pickled_while_it_reads_ahead(server, bucket, kept):
         require_right(copy[index], voxels)
 
 
-WORKERS = """
+WORKERS = (
+    f"SIZE = {SIZE}\n"
+    + """
 import sys, torch, dask.config
 from torch.utils.data import DataLoader
 import voxarray as vx
@@ -493,7 +495,7 @@ dask.config.set({"voxarray.remote-options": {"s3": options}, "voxarray.remote-ca
                  "voxarray.remote-cache-directory": folder})
 if __name__ == "__main__":
     subject = vx.Subject(t1=vx.ScalarImage(url))
-    patches = vx.PatchDataset([subject], vx.UniformSampler(12), 30)
+    patches = vx.PatchDataset([subject], vx.UniformSampler(SIZE), 30)
     if how == "exit":
         for index in range(int(first)):
             patches[index]
@@ -505,6 +507,7 @@ if __name__ == "__main__":
         torch.save((locations, found), folder + ".pt")
     print("done", flush=True)
 """
+)
 
 
 def run(bucket, folder, tmp_path, how, first="2"):

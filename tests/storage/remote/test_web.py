@@ -425,7 +425,9 @@ def _mean(url_or_source):
     return float(whole(url_or_source).mean())
 
 
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.ome.zarr"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("a.nii", marks=pytest.mark.slow), "a.nii.gz", "a.ome.zarr"]
+)
 def test_forked_workers(web, voxels, name):
     """obstore cannot work in the child of a fork; fsspec takes its place, and nothing hangs."""
     source = open_source(f"{web.url}/{name}")
