@@ -17,7 +17,7 @@ from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.plan import by_size
 from voxarray.cohort.run.build import ExecutionOptions, carry_out
-from voxarray.cohort.run.engine import choose_engine
+from voxarray.cohort.run.engine_choice import choose_engine
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.tally import Tally

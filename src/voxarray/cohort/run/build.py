@@ -29,7 +29,7 @@ from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.plan.previous import previous_plan, put_in_place
 from voxarray.cohort.run.added_content import warn_of_deletions
-from voxarray.cohort.run.engine import choose_engine
+from voxarray.cohort.run.engine_choice import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.numbers import is_count, require_part
