@@ -20,7 +20,7 @@ from voxarray.core.errors import StateError
 from voxarray.counting.cells import Box
 from voxarray.geometry.selection import Shape3
 from voxarray.patches.patch_sizes import centres, require_fit
-from voxarray.patches.weights import SamplingWeights
+from voxarray.patches.sampling_weights import SamplingWeights
 
 _LEAST_INSIDE = 0.25
 """Share of the mass in cells without a border below which border cells are counted."""

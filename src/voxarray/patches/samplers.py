@@ -15,7 +15,12 @@ from voxarray.geometry.selection import Shape3
 from voxarray.patches.locations import CentreDraw, LocationDistribution, UniformDraw
 from voxarray.patches.patch_sizes import Size, three
 from voxarray.patches.randomness import generator
-from voxarray.patches.weights import LabelMass, SamplingWeights, WeightMass, require_one_channel
+from voxarray.patches.sampling_weights import (
+    LabelMass,
+    SamplingWeights,
+    WeightMass,
+    require_one_channel,
+)
 from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 
