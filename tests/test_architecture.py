@@ -435,7 +435,7 @@ def test_nothing_runs_code_from_a_file() -> None:
 
 
 # Tensors in RAM and on their way to a card, and what a loader of torch takes: classes and memory.
-LOADED = {"batches", "datasets", "loading", "iterable", "shared_batches", "subject_patches"}
+LOADED = {"batches", "datasets", "patch_loader", "iterable", "shared_batches", "subject_patches"}
 WITH_TORCH = {
     "tensors.collate",
     "tensors.convert",

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from voxarray.core.errors import OutOfRangeError
 from voxarray.patches.batches import Patch
 from voxarray.patches.foreseen import Order
-from voxarray.patches.loading import PatchLoader
+from voxarray.patches.patch_loader import PatchLoader
 from voxarray.patches.samplers import PatchSampler
 
 

@@ -1,4 +1,4 @@
-"""Patches that a sampler draws from subjects, by index."""
+"""`PatchLoader`: the patches of subjects by index, and the epoch; both datasets are made of it."""
 
 from __future__ import annotations
 
