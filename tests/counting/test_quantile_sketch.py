@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis.extra import numpy as hnp
 
-from voxarray.counting import bins
+from voxarray.counting import magnitude_bins as bins
 from voxarray.counting.moments import Moments
 from voxarray.counting.quantile_sketch import Sketch
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.counting import bins
+from voxarray.counting import magnitude_bins as bins
 
 Filled = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Ascending indices of bins that are not empty, and their counts."""

@@ -21,7 +21,7 @@ from voxarray.archive.source import ArchiveSource
 from voxarray.core import memory, settings, thread_pools
 from voxarray.core.errors import GridError
 from voxarray.core.progress import Progress
-from voxarray.counting import bins
+from voxarray.counting import magnitude_bins as bins
 from voxarray.counting.quantile_sketch import FEW
 from voxarray.counting.tally import MEASURED
 from voxarray.geometry.selection import Selection

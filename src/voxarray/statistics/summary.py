@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.core.html_table import html_table
-from voxarray.counting.bins import linear_end
+from voxarray.counting.magnitude_bins import linear_end
 from voxarray.counting.moments import Moments
 from voxarray.counting.quantile_sketch import Sketch
 from voxarray.statistics.histogram import Bins, Histogram, from_counts

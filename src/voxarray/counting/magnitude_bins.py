@@ -1,4 +1,4 @@
-"""Bins for magnitudes of any size: fine where they are large, coarser where they are small.
+"""Bins of a quantile sketch for magnitudes: fine where they are large, coarser where small.
 
 With ``2^e`` the power of two just below the largest magnitude, magnitudes from ``2^(e-8)`` up lie
 in bins that keep 16 bits of their fraction. Each power of two below keeps one bit less, but at
