@@ -34,7 +34,7 @@ from voxarray.formats.dicom.series import (
     Series,
     choose,
     list_series,
-    remark_on_gaps,
+    remark_on_skipped_slices,
     require_alike,
 )
 from voxarray.formats.dicom.source import DicomSource
@@ -180,7 +180,7 @@ def _warn(path: str, frames: Sequence[Frame], geometry: Stack) -> None:
         text = f"planes are placed relative to the {frames[0].axes}, not to the patient"
         remarks[f"{text}: axes of the world are those of the {frames[0].axes}"] = None
     step = float(np.linalg.norm(geometry.affine[:3, 2]))
-    for remark in (*remarks, remark_on_gaps(frames, geometry.slices, step)):
+    for remark in (*remarks, remark_on_skipped_slices(frames, geometry.slices, step)):
         if remark:
             warn_caller(f"{remark} [{path}]", VoxarrayWarning)
     if any("photometric_interpretation" in frame.facts for frame in frames):

@@ -128,7 +128,7 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
         )
 
 
-def remark_on_gaps(frames: Sequence[Frame], slices: Sequence[int], step: float) -> str:
+def remark_on_skipped_slices(frames: Sequence[Frame], slices: Sequence[int], step: float) -> str:
     """What hints at slices that are missing evenly, such as every second; empty if nothing does.
 
     Positions alone do not tell. Numbers of instances that skip as many as the stated spacing goes
