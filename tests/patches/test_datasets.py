@@ -269,3 +269,14 @@ def test_an_error_names_the_subject_at_fault(subject, tmp_path):
     in_memory = vx.Subject(t1=vx.ScalarImage(tensor=t1_voxels()[:, :4]))
     with pytest.raises(vx.StateError, match=r"\[subjects\[1\]\]"):
         vx.PatchDataset([subject, in_memory], vx.UniformSampler(PATCH))[1]
+
+
+@pytest.mark.parametrize("kind", [vx.PatchDataset, vx.IterablePatchDataset])
+def test_a_dataset_takes_a_sequence_of_subjects_only(kind):
+    image = vx.ScalarImage(tensor=np.ones((1, 8, 8, 8), "float32"))
+    subject = vx.Subject(t1=image)
+    for wrong in (subject, image, dict(subject), "a", {"t1": image}, 3, [image], [subject, image]):
+        with pytest.raises(TypeError, match="subjects"):
+            kind(wrong, vx.UniformSampler(4))
+    for right in ([subject], (dict(subject),)):
+        assert kind(right, vx.UniformSampler(4)) is not None
