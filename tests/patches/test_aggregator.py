@@ -15,7 +15,6 @@ from patches.exact_net import exact_net
 from patches.grids import CASES, in_memory, torchios
 from voxarray.core.errors import MemoryBudgetError, StateError
 
-
 MODES = ["crop", "average", "hann"]
 
 
