@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from voxarray.core.caller_warnings import warn_caller
+from voxarray.core.error_messages import REPLACED_WITHOUT
 from voxarray.core.errors import (
     ArchiveExistsError,
     UnsupportedError,
@@ -21,7 +22,6 @@ from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
 from voxarray.core.progress import ProgressOption, reporting
-from voxarray.core.remedies import REPLACED_WITHOUT
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.memory_check import require_room
 from voxarray.formats.record import KEYWORDS, Format, SaveRequest

@@ -10,7 +10,7 @@ import pytest
 from cohort_samples import run, save
 
 import voxarray as vx
-from voxarray.core.remedies import MAKE_AGAIN, REPLACED_WITHOUT
+from voxarray.core.error_messages import MAKE_AGAIN, REPLACED_WITHOUT
 
 
 def flipped(content: bytes) -> bytes:

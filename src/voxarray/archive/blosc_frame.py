@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError
-from voxarray.core.remedies import MAKE_AGAIN
 
 _SIZES = struct.Struct("<III")
 HEADER = 16

@@ -12,6 +12,7 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.layer_names import FOLDER, LIST
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.root_prefix import root_of
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import (
     ArchiveExistsError,
     FormatError,
@@ -19,7 +20,6 @@ from voxarray.core.errors import (
     SourceChangedError,
     UnsupportedError,
 )
-from voxarray.core.remedies import MAKE_AGAIN
 
 MOST_NOTES = 64 << 10
 """Bytes of the notes of an archive."""

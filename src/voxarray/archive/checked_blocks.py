@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from voxarray.archive.blosc_frame import HEADER, BloscFrame, library
 from voxarray.archive.codecs import CRC_BYTES, Codec
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError, TruncatedError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import Blob
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from voxarray.archive import documents
 from voxarray.archive.staging import Staging
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.core.scaling import Scaling
 from voxarray.counting.cells import COLUMNS, CellCounts, Cells, CellSums, as_table, rows_of
 from voxarray.geometry.layout import Index4, Layout

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive.blosc_frame import BloscFrame, library
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import ChecksumError, FormatError, UnsupportedError
-from voxarray.core.remedies import MAKE_AGAIN
 
 CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # crc32c of anything that ends with its own crc32c (little-endian)

@@ -19,8 +19,8 @@ from voxarray.archive import axis_positions, handle_cache
 from voxarray.archive.chunk_statistics import LABEL_COUNTS, WEIGHT_SUMS
 from voxarray.archive.metadata import NIFTI, level_name
 from voxarray.archive.source import ArchiveSource
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.counting.cells import COLUMNS
 from voxarray.geometry.coordinates import WORLD_NAME, world_of
 from voxarray.geometry.grid import Grid

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from voxarray.archive.codecs import Codec
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError, UnsupportedError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.geometry.layout import Layout
 from voxarray.geometry.selection import Shape4
 

@@ -13,6 +13,7 @@ from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.shard import ShardHandle, ShardIndex
 from voxarray.core import descriptors, thread_pools
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import (
     ArchiveError,
     FormatError,
@@ -20,7 +21,6 @@ from voxarray.core.errors import (
     SourceChangedError,
     VoxarrayError,
 )
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.store import Store, TreeStore
 from voxarray.storage.zip_store import ZipStore

@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from voxarray.archive.digests import DIGITS, digest_of, digest_of_blob
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, MissingDataError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.store import Store
 
 KEY = "manifest.json"

@@ -10,8 +10,8 @@ from voxarray.archive.layer_names import FOLDER
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.problems import Problem, problem_of
 from voxarray.archive.root_prefix import root_of
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import VoxarrayError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.store import Store, TreeStore
 
 _KEY = re.compile(rf"{HISTORY}/(0|[1-9][0-9]*)\.json")

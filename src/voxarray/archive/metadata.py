@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.layout import Factors

@@ -22,8 +22,8 @@ from voxarray.archive.remote_requests import Request, by_shard, chunk_name, clai
 from voxarray.archive.requests import Extent
 from voxarray.archive.shard import ShardHandle
 from voxarray.core import memory, settings, thread_pools
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import TruncatedError, VoxarrayError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch
 from voxarray.storage.chunk_cache import ChunkCache, chunk_cache, group_of

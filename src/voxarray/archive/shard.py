@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from voxarray.archive.digests import Hasher, digest_of, hasher
 from voxarray.archive.manifest import FileEntry
 from voxarray.core import descriptors, portable
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.mapped import MappedShard
 from voxarray.storage.store import Blob
 

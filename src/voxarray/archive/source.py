@@ -19,6 +19,7 @@ from voxarray.archive.manifest import Manifest
 from voxarray.archive.metadata import IMAGE, NIFTI, ImageMetadata, Label, level_name
 from voxarray.archive.reader import Receive, ShardedArray
 from voxarray.core.caller_warnings import warn_caller
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,
@@ -27,7 +28,6 @@ from voxarray.core.errors import (
     VoxarrayWarning,
 )
 from voxarray.core.history import History
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Selection, Shape4

@@ -30,9 +30,9 @@ from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.replaceable import require_replaceable
 from voxarray.archive.replacement import changed_at_last, changes_held_up, was_changed
 from voxarray.core.disk import refusal, remove_tree, sync, write_new
+from voxarray.core.error_messages import REPLACED_WITHOUT
 from voxarray.core.errors import ArchiveError, ArchiveExistsError, MissingDataError, VoxarrayError
 from voxarray.core.portable import of_c_library
-from voxarray.core.remedies import REPLACED_WITHOUT
 from voxarray.storage.atomic_write import followed, keep_mode
 from voxarray.storage.destination import local_destination
 from voxarray.storage.folder_lock import FolderLock, random_identity

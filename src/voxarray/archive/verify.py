@@ -28,6 +28,7 @@ from voxarray.archive.problems import problem_of as _problem
 from voxarray.archive.reader import ShardedArray
 from voxarray.archive.root_prefix import TOP, is_leftover, root_of
 from voxarray.archive.source import ArchiveSource, label_names, open_archive
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import (
     MissingDataError,
     MissingFileError,
@@ -35,7 +36,6 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 from voxarray.core.progress import Progress
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.geometry.selection import Selection
 from voxarray.source.base import Source
 from voxarray.storage.store import LINK, Store, TreeStore

@@ -24,9 +24,9 @@ from voxarray.archive.metadata import OME_VERSION
 from voxarray.archive.staging import Staging
 from voxarray.archive.zip_bytes import MOST_BYTES, MOST_MEMBERS, zip_bytes
 from voxarray.core.disk import sync, write_new
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import ChecksumError
 from voxarray.core.portable import BINARY, CLOEXEC
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.archive_names import ZIP_SUFFIX
 from voxarray.storage.store import Blob, FileBlob
 

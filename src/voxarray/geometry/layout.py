@@ -16,8 +16,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.geometry.selection import Shape4
 
 Index4 = tuple[int, int, int, int]

@@ -14,11 +14,11 @@ from voxarray.archive.convert import convert as convert_to_archive
 from voxarray.archive.metadata import Label
 from voxarray.archive.options import Options
 from voxarray.cohort.plan.described import described
+from voxarray.core.error_messages import REPLACED_WITHOUT
 from voxarray.core.errors import ArchiveExistsError, StateError
 from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.history import Entry, entry, opaque
 from voxarray.core.progress import ProgressOption, reporting
-from voxarray.core.remedies import REPLACED_WITHOUT
 from voxarray.formats.registry import writable_format
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.inference.classes import Classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.patches.accumulator import Accumulator
 from voxarray.patches.aggregated import Aggregated
+from voxarray.patches.batch_checks import require_convertible, require_tensor
 from voxarray.patches.grid_sampler import GridSampler
 from voxarray.source.materialise import projected_peak
 from voxarray.source.sliced import SlicedSource
@@ -105,14 +106,14 @@ class GridAggregator:
         """
         from voxarray.tensors.convert import to_numpy
 
-        _require_tensor(batch_tensor, "predictions", "(B, C, W, H, D)")
-        _require_tensor(locations, "locations", "(B, 6)")
+        require_tensor(batch_tensor, "predictions", "(B, C, W, H, D)")
+        require_tensor(locations, "locations", "(B, 6)")
         batch = to_numpy(batch_tensor)
         positions = [tuple(map(int, row)) for row in to_numpy(locations)]
         self._require_fit(batch, positions)
         starts = [self._start_of(position) for position in positions]
         sums = self._prepared(batch)
-        _require_convertible(batch, self._dtype, may_be_rounded=self.overlap_mode != "crop")
+        require_convertible(batch, self._dtype, may_be_rounded=self.overlap_mode != "crop")
         for patch, start in zip(batch, starts, strict=True):
             if self.overlap_mode == "crop":
                 box, slices = self._cropped(start)
@@ -304,51 +305,6 @@ class GridAggregator:
                 code="PATCHES_UNEVEN",
             )
         return max(often)
-
-
-def _require_tensor(given: Any, what: str, shape: str) -> None:
-    """Refuse what is no tensor, such as an array of NumPy.
-
-    Raises:
-        StateError: ``BAD_BATCH``.
-    """
-    if not hasattr(given, "detach"):  # torch is not imported for this
-        raise StateError(
-            f"{what} are a {type(given).__name__}: expected a torch.Tensor {shape}; of an array, "
-            "torch.from_numpy makes one",
-            code="BAD_BATCH",
-        )
-
-
-def _require_convertible(batch: NDArray, dtype: np.dtype, *, may_be_rounded: bool) -> None:
-    """Refuse a batch that loses fractions or signs in the type of the first one, or is too large.
-
-    Args:
-        batch: The predictions.
-        dtype: Type of the volume.
-        may_be_rounded: Whether whole numbers may be rounded, as floats are.
-
-    Raises:
-        StateError: ``BAD_BATCH``.
-    """
-    # NumPy calls it safe to make float64 of int64, of which it rounds those beyond 2^53.
-    is_rounded = batch.dtype.kind in "iu" and dtype.kind == "f" and batch.itemsize >= dtype.itemsize
-    if batch.dtype in (dtype, bool) or (np.can_cast(batch.dtype, dtype) and not is_rounded):
-        return
-    with np.errstate(invalid="ignore", over="ignore"):
-        converted = batch.astype(dtype)
-        if dtype.kind == "f" and (may_be_rounded or batch.dtype.kind == "f"):
-            same = np.isfinite(converted) == np.isfinite(batch)
-        elif is_rounded:  # compared as whole numbers: as floats, both would be rounded
-            same = converted.astype(batch.dtype) == batch
-        else:
-            same = converted == batch
-    if not same.all():
-        raise StateError(
-            f"the batch has type {batch.dtype}, and the first one had {dtype}, which does not hold "
-            "all its values: add predictions of one type",
-            code="BAD_BATCH",
-        )
 
 
 def _summed_in(dtype: np.dtype, mode: str) -> np.dtype:

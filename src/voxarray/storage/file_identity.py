@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from voxarray.core import descriptors, portable
-from voxarray.core.error_paths import errors_name
+from voxarray.core.error_messages import errors_name
 from voxarray.core.errors import (
     FormatError,
     MissingFileError,

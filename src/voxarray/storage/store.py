@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.core import descriptors, portable
+from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import (
     ArchiveError,
     FormatError,
@@ -24,7 +25,6 @@ from voxarray.core.errors import (
     is_absence,
     of_system,
 )
-from voxarray.core.remedies import MAKE_AGAIN
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.mapped import MappedShard
 

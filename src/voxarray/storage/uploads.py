@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from voxarray.core import settings
 from voxarray.core.disk import refusal
+from voxarray.core.error_messages import REPLACED_WITHOUT
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
-from voxarray.core.remedies import REPLACED_WITHOUT
 from voxarray.storage.archive_names import is_zip_name
 from voxarray.storage.hidden_folders import hidden_folder
 from voxarray.storage.remote import retries

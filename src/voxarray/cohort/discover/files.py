@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 from voxarray.cohort.discover.census import Census
@@ -69,3 +69,16 @@ def _parts(path: str) -> list[str]:
 def is_archive(path: Path) -> bool:
     """Whether a path has the name or the documents of an archive."""
     return names_archive(path) or (path / "zarr.json").is_file()
+
+
+def names_below(folder: str, paths: Sequence[str]) -> list[str]:
+    """Paths below a folder relative to it, with ``/``; ``.`` for the folder itself."""
+    start = os.path.join(str(Path(folder)), "")
+    return [
+        (
+            path[len(start) :]
+            if path.startswith(start)
+            else os.path.relpath(path, folder)  # an archive of a cohort, or the folder itself
+        ).replace(os.sep, "/")
+        for path in paths
+    ]

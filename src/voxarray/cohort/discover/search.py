@@ -12,7 +12,7 @@ from voxarray.cohort.discover import bids, closed_folders, manifest_table, path_
 from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.duplicates import EarlierInputs, marked, told_apart
-from voxarray.cohort.discover.files import image_paths
+from voxarray.cohort.discover.files import image_paths, names_below
 from voxarray.cohort.discover.globs import matches
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
 from voxarray.cohort.discover.label_names import is_like_labels
@@ -360,19 +360,6 @@ class _Search:
             )
         if rows is not None and unlisted:
             bids.warn_of_unlisted(unlisted, rows, self.options.keep_metadata)
-
-
-def names_below(folder: str, paths: Sequence[str]) -> list[str]:
-    """Paths below a folder relative to it, with ``/``; ``.`` for the folder itself."""
-    start = os.path.join(str(Path(folder)), "")
-    return [
-        (
-            path[len(start) :]
-            if path.startswith(start)
-            else os.path.relpath(path, folder)  # an archive of a cohort, or the folder itself
-        ).replace(os.sep, "/")
-        for path in paths
-    ]
 
 
 def joined(folder: str, name: str) -> str:

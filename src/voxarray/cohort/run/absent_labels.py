@@ -13,8 +13,8 @@ from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.names import slug
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
+from voxarray.core.error_messages import FOR_ALL
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
-from voxarray.core.remedies import FOR_ALL
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import is_url
 

@@ -16,8 +16,8 @@ from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
+from voxarray.core.error_messages import FOR_ALL
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
-from voxarray.core.remedies import FOR_ALL
 from voxarray.storage.store import Store
 
 _TOLD = 3

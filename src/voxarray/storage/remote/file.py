@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from voxarray.core.error_paths import errors_name
+from voxarray.core.error_messages import errors_name
 from voxarray.core.errors import MissingFileError, SourceChangedError
 from voxarray.storage.remote.objects import ObjectIdentity, Objects, Stamp
 from voxarray.storage.remote.transport import usable

@@ -1,6 +1,8 @@
-"""What messages of several modules advise, in the same words."""
+"""What errors of several modules say alike: the file they are about, and what to do."""
 
 from __future__ import annotations
+
+from voxarray.core.errors import VoxarrayError
 
 MAKE_AGAIN = (
     "delete this archive, and repeat the command that made it, without --overwrite (label maps and "
@@ -20,3 +22,19 @@ FOR_ALL = (
     "of them"
 )
 """What ``overwrite=True (--overwrite)`` means for a cohort."""
+
+
+class errors_name:  # noqa: N801  # used as a function, which would cost ten times as much
+    """Errors of ours that are raised inside name this file."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, VoxarrayError):
+            error.path = self._path
