@@ -349,7 +349,7 @@ import voxarray as vx
 tiny, image = map(vx.ScalarImage, {paths!r})
 tiny.statistics()
 """
-    environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(budget), "MALLOC_ARENA_MAX": "2"}
+    environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(budget)}
     code = "result = image.statistics().percentile(50)"
     peak = peak_above_imports(setup, code, environment=environment)
     print(f"{dtype} {suffix}: {peak.bytes / MIB:.1f} MiB in {peak.seconds:.2f} s")

@@ -258,6 +258,11 @@ class Source(ABC):
         return 0 if self.in_memory else math.prod(self.chunks) * self.dtype.itemsize
 
     @property
+    def decoding_bytes(self) -> int:
+        """Bytes of memory that reading a piece of a block needs besides its result."""
+        return self.reading_bytes
+
+    @property
     def streaming_bytes(self) -> int:
         """Bytes of memory that `stream` needs besides the arrays that it fills."""
         return self.reading_bytes

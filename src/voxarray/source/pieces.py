@@ -139,6 +139,8 @@ def pieces_peak(source: Source, per_voxel: int = 0) -> int:
         by_block = sliced.base.lazy or is_decoded_anew(sliced)
         piece = block_bytes(source) if by_block else min(PIECE_BYTES, block_bytes(source))
         reading = source.reading_bytes
+        if not by_block:
+            reading = min(reading, sliced.base.decoding_bytes)
     largest = min(source_bytes, max(piece, PIECE_BYTES)) // itemsize
     return piece + reading + largest * per_voxel
 
