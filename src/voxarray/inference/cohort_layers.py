@@ -40,15 +40,15 @@ def add_layer(
     *,
     may_be_there: bool = False,
 ) -> LabelMap:
-    """As `_add_layer`, for one subject alone."""
-    label_map = _add_layer(transform, subject, layer, progress, may_be_there=may_be_there)
+    """As `predict_layer`, for one subject alone."""
+    label_map = predict_layer(transform, subject, layer, progress, may_be_there=may_be_there)
     if may_be_there:  # and may have been added by a process that was killed before it told
         tell_cohorts([str(label_map.path).rpartition(f"/{FOLDER}/")[0]])
     return label_map
 
 
 @names_exhaustion
-def _add_layer(
+def predict_layer(
     transform: InferenceTransform,
     subject: Subject,
     layer: str,
@@ -235,7 +235,7 @@ def _runs(
         for name in names:
             yield (
                 name,
-                lambda name=name: _add_layer(  # type: ignore[misc]
+                lambda name=name: predict_layer(  # type: ignore[misc]
                     transform, cohort[name], layer, progress, may_be_there=True
                 ),
             )
@@ -257,7 +257,7 @@ def _in_worker(
     configuration: dict[str, Any], transform: InferenceTransform, member: Any, layer: str
 ) -> None:
     with settings.of_task(configuration):
-        _add_layer(transform, member.subject(), layer, False, may_be_there=True)
+        predict_layer(transform, member.subject(), layer, False, may_be_there=True)
 
 
 @contextmanager
