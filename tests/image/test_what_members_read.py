@@ -233,7 +233,7 @@ FOLDER, PROGRAM = pathlib.Path({str(tmp_path)!r}), shutil.which("true")
 image.rechunk(5)  # dask imports what it needs where there is something to do
 {open_both.format(str(path), str(path))}
 """
-    environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(BUDGET), "MALLOC_ARENA_MAX": "2"}
+    environment = {"DASK_VOXARRAY__MEMORY_BUDGET": str(BUDGET)}
     peak = peak_above_imports(setup, code, environment=environment)
     print(f"{suffix} {name}: {peak.bytes / MIB:.1f} MiB")
     assert peak.bytes <= (4 * MIB if name == "nothing" else BUDGET)
