@@ -138,7 +138,13 @@ def samples(*, every: bool) -> list[Sample]:
     return [*found, Sample(".tif", "2d", "uint8", "RAS")]
 
 
+ALIKE = (".nii.gz", ".nhdr", ".mhd")
+"""Read as .nii, .nrrd and .mha are, once their bytes are found."""
+
+
 def _is_chosen(suffix: str, dims: str, dtype: str, space: str) -> bool:
+    if suffix in ALIKE:
+        return dtype == "int16" and (dims == "3d" or space == "oblique")
     if space == "oblique":
         return dtype in ("int16", "uint16", "int32") or (
             suffix in (".nii", ".nrrd") and dims != "4d"

@@ -148,16 +148,18 @@ def _means_of_child(asked, answers):
 
 
 @pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("status", [400, 401, 403, 405, 406, 409, 412, 429, 451, 500, 501, 503])
-def test_only_404_is_a_missing_chunk(foreign, version, status):
+def test_only_404_is_a_missing_chunk(foreign, version):
     server, values = foreign
     url = f"{server.url}/v{version}.ome.zarr"
-    assert _mean(url) == values.mean()
-    server.refuses = lambda _, path: status if _is_chunk(path) else 0
-    objects.forget()
-    with pytest.raises(VoxarrayError) as caught:
-        _mean(url)
-    assert caught.value.code in ("TRANSPORT", "ACCESS_DENIED", "NO_RANGES")
+    for status in (400, 401, 403, 405, 406, 409, 412, 429, 451, 500, 501, 503):
+        server.refuses = lambda *_: 0
+        objects.forget()
+        assert _mean(url) == values.mean()
+        server.refuses = lambda _, path, status=status: status if _is_chunk(path) else 0
+        objects.forget()
+        with pytest.raises(VoxarrayError) as caught:
+            _mean(url)
+        assert caught.value.code in ("TRANSPORT", "ACCESS_DENIED", "NO_RANGES"), status
 
 
 def test_only_404_is_a_missing_chunk_through_fsspec(foreign):
