@@ -37,8 +37,12 @@ _LARGEST = 1 << 63
 _SHORT = 200
 """Letters up to which the check of a name is cached."""
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-"""Refuses NaN and infinity, as the decoder below does: what it writes can be read."""
+_FORM: dict[str, Any] = {"separators": (",", ":"), "ensure_ascii": True, "allow_nan": False}
+"""Canonical JSON refuses NaN and infinity, as the decoder below does: it can be read."""
+
+_ENCODER = json.JSONEncoder(**_FORM)
+_OF_DECODED = json.JSONEncoder(**_FORM, check_circular=False)
+"""For what was decoded, in which nothing can hold itself: to look for that takes as long again."""
 
 
 def is_published(store: Store) -> bool:
@@ -282,22 +286,22 @@ _DECODER = json.JSONDecoder(parse_constant=_no_number)
 """Made once: with ``parse_constant``, `json.loads` would make a decoder for each text."""
 
 
-def _dump(content: Mapping[str, Any]) -> bytes:
+def _dump(content: Mapping[str, Any], encoder: json.JSONEncoder = _ENCODER) -> bytes:
     """Canonical JSON."""
-    return _ENCODER.encode(content).encode()
+    return encoder.encode(content).encode()
 
 
-def _sealed(content: Mapping[str, Any]) -> bytes:
+def _sealed(content: Mapping[str, Any], encoder: json.JSONEncoder = _ENCODER) -> bytes:
     """Canonical JSON of the content, with the digest of that JSON as its last key."""
     version = content.get("version", VERSION)
     seal = _SEALS[version]
-    body = _dump({key: value for key, value in content.items() if key != seal})
+    body = _dump({key: value for key, value in content.items() if key != seal}, encoder)
     return body[:-1] + b',"%s":"%s"}' % (seal.encode(), digest_of(body, version).encode())
 
 
 def _is_sealed(content: Mapping[str, Any], raw: bytes) -> bool:
     try:
-        return _sealed(content) == raw
+        return _sealed(content, _OF_DECODED) == raw
     except (ValueError, RecursionError):
         return False
 
@@ -360,10 +364,12 @@ def _is_digest(value: object, version: int) -> bool:
 def _is_shallow(value: object) -> bool:
     level = [value]
     for _ in range(_DEEPEST):
-        lists = [member for member in level if isinstance(member, list)]
-        objects = [member for member in level if isinstance(member, dict)]
-        level = [member for inner in lists for member in inner]
-        level += [member for inner in objects for member in inner.values()]
+        level = [
+            member
+            for inner in level
+            if isinstance(inner, (dict, list))
+            for member in (inner.values() if isinstance(inner, dict) else inner)
+        ]
         if not level:
             return True
     return False

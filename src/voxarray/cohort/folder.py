@@ -99,7 +99,7 @@ class CohortLayout:
 
     def archive(self, slug: str, zipped: bool) -> str:
         """Path of an archive."""
-        return os.path.join(self.subjects, slug + (ZIP_SUFFIX if zipped else FOLDER_SUFFIX))
+        return os.path.join(self.subjects, archive_name(slug, zipped))
 
     def archives(self) -> Iterator[str]:
         """Paths of all existing archives, sorted; in a bucket those that have a manifest."""
@@ -114,9 +114,10 @@ class CohortLayout:
 
     def candidates(self) -> list[str]:
         """Paths with the name of an archive, sorted; in a bucket some may be incomplete."""
+        subjects = self.subjects
         return [
-            os.path.join(self.subjects, name)
-            for name in names_in(self.subjects)
+            os.path.join(subjects, name)
+            for name in names_in(subjects)
             if name.endswith((FOLDER_SUFFIX, ZIP_SUFFIX)) and not is_hidden_staging(name)
         ]
 
@@ -151,6 +152,11 @@ class CohortLayout:
                 code="NO_COHORT",
                 path=self.root,
             )
+
+
+def archive_name(slug: str, zipped: bool) -> str:
+    """File name of an archive."""
+    return slug + (ZIP_SUFFIX if zipped else FOLDER_SUFFIX)
 
 
 def is_archive_there(path: str) -> bool:

@@ -217,19 +217,23 @@ class Store(ABC):
             MissingDataError: If the archive has no such file.
             FormatError: If it has more than ``limit`` bytes (``BOMB``).
         """
-        return self.fetch(key, limit)[0]
+        with self.open(key) as blob:
+            return self._whole(key, blob, limit)
 
     def fetch(self, key: str, limit: int = SMALL) -> tuple[bytes, Hashable]:
         """As `read`, with the identity of the file that the bytes are of."""
         with self.open(key) as blob:
-            if blob.size > limit:
-                raise FormatError(
-                    f"{key} of {self.path} has {blob.size} bytes, but at most {limit} are "
-                    "expected: it is damaged, or is not the file that its name says; copy it again",
-                    code="BOMB",
-                    path=self.path,
-                )
-            return blob.read(0, blob.size), blob.identity
+            return self._whole(key, blob, limit), blob.identity
+
+    def _whole(self, key: str, blob: Blob, limit: int) -> bytes:
+        if blob.size > limit:
+            raise FormatError(
+                f"{key} of {self.path} has {blob.size} bytes, but at most {limit} are "
+                "expected: it is damaged, or is not the file that its name says; copy it again",
+                code="BOMB",
+                path=self.path,
+            )
+        return blob.read(0, blob.size)
 
     def _missing(self, key: str) -> MissingDataError:
         return MissingDataError(

@@ -6,11 +6,13 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from voxarray.archive import manifest as manifests
 from voxarray.archive.layer_names import names_in
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
@@ -19,7 +21,9 @@ from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import Opened
 from voxarray.core.dtype_names import dtype_name
 from voxarray.core.errors import AccessDeniedError, TransportError, VoxarrayError
+from voxarray.storage.archive_names import FOLDER_SUFFIX
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.store import TreeStore
 
 KEY = "cohort"
 TOUCHED = "touched"
@@ -100,10 +104,12 @@ def entry_of(archive: str) -> Entry | None:
         AccessDeniedError, TransportError: If a store does not let the manifest be read.
     """
     try:
-        manifest = Manifest.read(open_store(archive))
+        manifest, is_ascii = _manifest_of(archive)
         facts = manifest.source[KEY]
         low, high = manifest.source.get("minimum"), manifest.source.get("maximum")
-        if not _are_facts(facts) or not (_is_end(low) and _is_end(high)):
+        if not _are_facts(facts) or not (is_ascii or _is_text(facts)):
+            return None
+        if not (_is_end(low) and _is_end(high)):
             return None
         return Entry(
             facts["key"],
@@ -120,6 +126,18 @@ def entry_of(archive: str) -> Entry | None:
         return None
 
 
+def _manifest_of(archive: str) -> tuple[Manifest, bool]:
+    """The manifest of an archive, and whether all of its text is known to be ASCII.
+
+    That of a folder is opened without asking first what is there.
+    """
+    if archive.endswith(FOLDER_SUFFIX) and not is_url(archive):
+        with suppress(VoxarrayError):  # no folder, or not a plain file: what it is, is asked below
+            raw = TreeStore(archive).read(manifests.KEY)
+            return Manifest.parse(raw, archive), b"\\u" not in raw  # it is canonical JSON
+    return Manifest.read(open_store(archive)), False
+
+
 _MOST = 2**63 - 1
 """The largest whole number that a column of the catalogue holds."""
 
@@ -130,7 +148,7 @@ def _are_facts(facts: Any) -> bool:
     """Whether these are facts of the types that `facts_of` writes."""
     return (
         isinstance(facts, dict)
-        and all(isinstance(facts.get(name), str) for name in _TEXTS)
+        and {type(facts.get(name)) for name in _TEXTS} == {str}
         and _is_list(facts.get("shape"), (int,), 4)
         and all(abs(count) <= _MOST for count in facts["shape"])
         and _is_list(facts.get("spacing"), (int, float), 3)
@@ -139,7 +157,6 @@ def _are_facts(facts: Any) -> bool:
         and isinstance(facts.get("facts"), dict)
         and isinstance(facts.get(TOUCHED, ""), str)
         and _is_type(facts["dtype"])
-        and _is_text(facts)
     )
 
 
@@ -155,7 +172,7 @@ def _is_text(facts: Any) -> bool:
 def _is_list(value: Any, types: tuple[type, ...], count: int | None = None) -> bool:
     if not isinstance(value, list) or count not in (None, len(value)):
         return False
-    return all(isinstance(element, types) and not isinstance(element, bool) for element in value)
+    return {type(element) for element in value} <= {*types}  # so that booleans are no numbers
 
 
 def _is_type(name: str) -> bool:
@@ -170,6 +187,6 @@ def _is_end(value: Any) -> bool:
     if value is None:
         return True
     try:  # whole numbers may be larger than any float
-        return _is_list([value], (int, float)) and math.isfinite(value)
+        return type(value) in (int, float) and math.isfinite(value)
     except OverflowError:
         return False

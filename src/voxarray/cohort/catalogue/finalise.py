@@ -11,13 +11,13 @@ from typing import Any
 from voxarray.cohort.catalogue import manifest_entries, report
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.entry import Entry
-from voxarray.cohort.catalogue.journal import records
+from voxarray.cohort.catalogue.journal import records_of_failing
 from voxarray.cohort.catalogue.namesakes import Namesakes, Places, namesakes, warn_of_namesakes
 from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.catalogue.report import Missing
 from voxarray.cohort.discover import bids
-from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.folder import CohortLayout, archive_name
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import MissingFileError
@@ -98,15 +98,15 @@ def _written(
     missing = [
         image
         for item in items
-        if (image := missing_of(item, folder, zipped, entries, failures)) is not None
+        if (image := missing_of(item, zipped, entries, failures)) is not None
     ]
     by_slug = {item.slug: item for item in items}
-    stale = {os.path.basename(folder.archive(image.slug, zipped)) for image in missing}
+    stale = {archive_name(image.slug, zipped) for image in missing}
     rows = [row for row in rows if os.path.basename(row["archive"]) not in stale]
     rows += [catalogue.row_of_missing(by_slug[image.slug], image.failure) for image in missing]
     catalogue.write(folder, rows, put)
     done = len(rows) - len(missing)
-    unplanned = _unplanned(entries, items, folder, zipped)
+    unplanned = _unplanned(entries, items, zipped)
     report.write(folder, done, missing, unplanned)
     _describe(folder)
     strangers = tuple(name for name, entry in entries.items() if entry is None)
@@ -123,7 +123,6 @@ def _written(
 def _unplanned(
     entries: Mapping[str, Entry | None],
     items: tuple[Item, ...],
-    folder: CohortLayout,
     zipped: bool,
 ) -> tuple[str, ...]:
     """Archives whose sources were removed, renamed or left out since the last plan.
@@ -132,7 +131,7 @@ def _unplanned(
     """
     if not items:
         return ()
-    planned = {os.path.basename(folder.archive(item.slug, zipped)) for item in items}
+    planned = {archive_name(item.slug, zipped) for item in items}
     return tuple(
         name
         for name, entry in sorted(entries.items())
@@ -142,13 +141,12 @@ def _unplanned(
 
 def missing_of(
     item: Item,
-    folder: CohortLayout,
     zipped: bool,
     entries: Mapping[str, Entry | None],
     failures: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> Missing | None:
     """Why an image has no archive; None if it has one."""
-    name = os.path.basename(folder.archive(item.slug, zipped))
+    name = archive_name(item.slug, zipped)
     entry = entries.get(name)
     if entry is not None and entry.is_of(item):
         return None
@@ -165,7 +163,7 @@ def missing_of(
 def last_failures(folder: CohortLayout) -> Mapping[tuple[str, str], Mapping[str, Any]]:
     """Last journal records of the images whose last attempt failed, by slug and key."""
     failures: dict[tuple[str, str], dict[str, Any]] = {}
-    for record in records(folder.journal):
+    for record in records_of_failing(folder.journal):
         name = (record["slug"], record.get("key", ""))
         if record.get("failure"):
             failures[name] = record

@@ -7,10 +7,12 @@ of the file is random: in containers, host names and process ids are the same.
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import os
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any, Literal
 
 from voxarray.core import portable
@@ -18,7 +20,7 @@ from voxarray.core.disk import sync
 from voxarray.storage.folder_lock import random_identity
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.remote.writing import WritableObjects
-from voxarray.storage.small_files import names_in, open_file
+from voxarray.storage.small_files import names_in, read_file
 
 BEGUN = "begun"
 """Status of an image whose conversion has started; if no other record follows, the process died."""
@@ -26,6 +28,7 @@ BEGUN = "begun"
 _How = Literal["noted", "kept", "synced"]
 
 _SUFFIX = ".jsonl"
+_BEGINNING = re.compile(rb'\{"slug": "([\w.-]*)"')
 _LONG = 64 << 10
 _lock = threading.Lock()
 _open: dict[str, Journal] = {}
@@ -154,14 +157,61 @@ def records(folder: str) -> Iterator[dict[str, Any]]:
     return (record for record in lines(folder) if record["status"] != BEGUN)
 
 
+def records_of_failing(folder: str) -> Iterator[dict[str, Any]]:
+    """As `records`, of those images alone of which a record may tell of a failure.
+
+    Most lines tell of a start or of a success, and are not parsed.
+    """
+    journals = list(_journals(folder))
+    telling = (
+        line
+        for data in journals
+        if _may_tell_of_failure(data)
+        for line in io.BytesIO(data)
+        if _may_tell_of_failure(line)
+    )
+    failing = {record["slug"] for line in telling if (record := _parsed(line))}
+    if not failing:
+        return iter(())
+    parsed = (
+        record
+        for data in journals
+        for line in io.BytesIO(data)
+        if _may_be_of(line, failing) and (record := _parsed(line))
+    )
+    return (record for record in _in_order(parsed) if record["status"] != BEGUN)
+
+
 def lines(folder: str) -> Iterator[dict[str, Any]]:
     """As `records`, with the starts of attempts."""
-    parsed: list[dict[str, Any]] = []
+    return _in_order(
+        record
+        for data in _journals(folder)
+        for line in io.BytesIO(data)
+        if (record := _parsed(line))
+    )
+
+
+def _journals(folder: str) -> Iterator[bytes]:
     for name in names_in(folder):
         if name.endswith(_SUFFIX):
-            with open_file(os.path.join(folder, name)) as file:
-                parsed += [record for line in file if (record := _parsed(line))]
+            yield read_file(os.path.join(folder, name))
+
+
+def _in_order(parsed: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     return iter(sorted(parsed, key=lambda record: str(record["time"])))
+
+
+def _may_tell_of_failure(text: bytes) -> bool:
+    """Whether a key ``failure`` in some lines has another value than null, or may be escaped."""
+    has_value = text.count(b'"failure"') != text.count(b'"failure": null')
+    return has_value or b"\\u" in text or b"\0" in text
+
+
+def _may_be_of(line: bytes, slugs: Set[str]) -> bool:
+    """Whether a line is of one of these images; of what no journal of ours begins with, True."""
+    match = _BEGINNING.match(line)
+    return match is None or match[1].decode() in slugs
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

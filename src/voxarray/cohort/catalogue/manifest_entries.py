@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.storage.remote.address import is_url
 
 _READERS = 4
+_IN_A_ROW = 8
 _AT_A_TIME = 64
 """Entries that are read between two measurements of the time."""
 
@@ -28,9 +30,17 @@ def entries_at(paths: Sequence[str]) -> dict[str, Entry | None]:
         if _waits(read_entries, paths[start : start + _AT_A_TIME]):
             break
     if len(read_entries) < len(paths):
+        # A thread takes several of a disk: to hand over one costs as much as to read it.
+        size = 1 if any(map(is_url, paths[:1])) else _IN_A_ROW
+        starts = range(len(read_entries), len(paths), size)
         with ThreadPoolExecutor(_READERS, "voxarray-catalogue") as readers:
-            read_entries += readers.map(entry_of, paths[len(read_entries) :])
+            rows = readers.map(_entries, [paths[start : start + size] for start in starts])
+            read_entries += itertools.chain.from_iterable(rows)
     return {os.path.basename(path): entry for path, entry in zip(paths, read_entries, strict=True)}
+
+
+def _entries(paths: Sequence[str]) -> list[Entry | None]:
+    return [entry_of(path) for path in paths]
 
 
 def _waits(read_entries: list[Entry | None], paths: Sequence[str]) -> bool:

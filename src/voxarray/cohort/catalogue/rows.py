@@ -130,19 +130,17 @@ def write(folder: CohortLayout, rows: Sequence[Row], put: Put = write_if_other) 
         "int64": pyarrow.int64(),
         "float64": pyarrow.float64(),
     }
-    fact_names = sorted({key for row in rows for key in row} - COLUMNS.keys())
+    fact_names = sorted(set[str]().union(*rows) - COLUMNS.keys())
     fields = [pyarrow.field(name, types[kind]) for name, kind in COLUMNS.items()]
     fields += [
         pyarrow.field(name, types[_kind(row.get(name) for row in rows)]) for name in fact_names
     ]
     texts = {field.name for field in fields if field.type == types["string"]}
     ordered = sorted(rows, key=lambda row: (row["subject"], row["image"], row["kind"]))
-    parquet.write(
-        folder.catalogue,
-        pyarrow.schema(fields),
-        [{name: _typed(row.get(name), name in texts) for name in row} for row in ordered],
-        put,
-    )
+    for name in texts:
+        if not {type(row.get(name)) for row in rows} <= _AS_TEXT:
+            ordered = [{**row, name: _as_text(row.get(name))} for row in ordered]
+    parquet.write(folder.catalogue, pyarrow.schema(fields), ordered, put)
 
 
 def _kind(values: Iterable[Any]) -> str:
@@ -165,10 +163,12 @@ def _rounded(end: float | None) -> float | None:
     return None if end is None else float(end)
 
 
-def _typed(value: Any, as_text: bool) -> Any:
-    if value is None or isinstance(value, list):
-        return value
-    return str(value) if as_text else value
+_AS_TEXT = {str, list, type(None)}
+"""Types of values that stay as they are in a column of texts."""
+
+
+def _as_text(value: Any) -> Any:
+    return value if type(value) in _AS_TEXT else str(value)
 
 
 def _shown(value: Any) -> Any:

@@ -373,7 +373,7 @@ def _sorted_out(
         failures = part_failures.read(folder, run.partition)
     to_convert, present, permanent_failures = list[Item](), 0, list[Failed]()
     for item in items:
-        missing = missing_of(item, folder, plan.zipped, entries, failures)
+        missing = missing_of(item, plan.zipped, entries, failures)
         failed = item.failure or (missing and missing.failure)
         if item.failure is not None:
             permanent_failures.append(Failed(item.slug, item.key, item.failure))

@@ -1,0 +1,79 @@
+"""What is read of the journals of a cohort: all lines, or those of images that failed."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxarray.cohort.catalogue import finalise
+from voxarray.cohort.catalogue import journal as journals
+from voxarray.cohort.catalogue.journal import BEGUN, Journal, records, records_of_failing
+from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.item import Failure
+from voxarray.cohort.run.task import Result
+
+SLUGS = st.sampled_from(["a-1", "b_2.x", "sub-é", 'quoted"slug'])
+WORDS = st.sampled_from(["", "plain", 'says "failure": {', '"failure": null', "é\udc80\n", "\0"])
+FAILURES = st.builds(Failure, st.just("TRUNCATED"), WORDS, WORDS, st.booleans())
+RESULTS = st.builds(
+    Result,
+    SLUGS,
+    st.sampled_from(["converted", "failed"]),
+    st.sampled_from(["key 1", "key 2"]),
+    st.none() | FAILURES,
+    remarks=st.lists(WORDS, max_size=2).map(tuple),
+)
+STEPS = st.lists(st.lists(st.tuples(RESULTS, st.booleans()), max_size=5), max_size=3)
+CUT = b'{"slug": "a-1", "status": "fai'
+
+
+@given(STEPS, st.booleans())
+def test_last_failures_are_those_of_all_records(tmp_path_factory, processes, cut):
+    folder = CohortLayout(str(tmp_path_factory.mktemp("cohort")))
+    for results in processes:
+        journal = Journal(folder.journal)
+        for result, is_begun in results:
+            if is_begun:
+                journal.note({"slug": result.slug, "status": BEGUN, "key": result.key})
+            journal.append(result.record())
+        if cut and journal._fd is not None:
+            journals.os.write(journal._fd, CUT)
+        journal.close()
+    expected = {}
+    for record in records(folder.journal):
+        expected[record["slug"], record["key"]] = record
+    failed = {name: record for name, record in expected.items() if record["failure"]}
+    assert finalise.last_failures(folder) == failed
+
+
+def test_records_in_another_form_count_too(tmp_path):
+    lines = [
+        {"failure": {"code": "A"}, "time": "1", "status": "failed", "slug": "a"},
+        {"time": "2", "slug": "a", "status": "converted", "failure": None},
+        {"time": "3", "slug": "b", "status": "failed", "failure": {"code": "B"}},
+        {"time": "4", "slug": "c", "status": "converted"},
+    ]
+    for number, separators in enumerate([(",", ":"), (", ", ": ")]):
+        text = "\n".join(json.dumps(line, separators=separators) for line in lines)
+        (tmp_path / f"{number}.jsonl").write_text(text)
+        escaped = text.replace('"failure"', r'"f\u0061ilure"')
+        (tmp_path / f"{number}-escaped.jsonl").write_text(escaped)
+    told = [record for record in records(str(tmp_path)) if record["slug"] in "ab"]
+    found = [record for record in records_of_failing(str(tmp_path)) if record["slug"] in "ab"]
+    assert found == told
+    assert len(told) == 3 * 4
+
+
+def test_lines_of_successes_are_not_parsed(tmp_path, monkeypatch):
+    journal = Journal(str(tmp_path))
+    failure = Failure("TRUNCATED", "it ends early", "b.nii")
+    for slug, why in [("a", None), ("b", failure), ("b", None), ("c", None)]:
+        journal.note({"slug": slug, "status": BEGUN, "key": "k"})
+        journal.append(Result(slug, "failed" if why else "converted", "k", why).record())
+    journal.close()
+    parsed, parse = [], journals._parsed
+    monkeypatch.setattr(journals, "_parsed", lambda line: parsed.append(line) or parse(line))
+    assert [record["slug"] for record in records_of_failing(str(tmp_path))] == ["b", "b"]
+    assert all(b'"b"' in line for line in parsed)
