@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import dask.config
@@ -17,6 +17,10 @@ from cohort_samples import array, save, truth
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.fingerprint import InputFingerprint
+from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
+from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.run import dask as engine
 from voxarray.cohort.run.batches import (
     BATCH_IMAGES,
@@ -28,7 +32,7 @@ from voxarray.cohort.run.batches import (
 )
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.job import Job
-from voxarray.cohort.run.task import Result
+from voxarray.cohort.run.task import Result, Task
 
 MIB = 1 << 20
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -338,3 +342,35 @@ def test_an_earlier_archive_is_no_success_of_a_run_that_makes_all_anew(
     job = jobs.Job([item], lambda _: None, str(tmp_path), options, overwrite)
     result = engine._failed(item, engine._stuck([item], "it stands still"), job)
     assert result.status == ("failed" if overwrite else "converted")
+
+
+def test_tasks_and_results_arrive_as_they_were_sent():
+    origin = Input("a.nii", InputFingerprint(1, 2, "d"), "header", "series")
+    item = Item(
+        slug="s",
+        subject="p",
+        image="t1",
+        kind="label",
+        origin=origin,
+        layers=(Layer("seg", origin),),
+        header=Header((1, 2, 3, 4), (1.0, 0.5, 2.0), "RAS", "int16", 48, 9, 7),
+        facts={"modality": "MR", "age": None},
+        key="k",
+        unstamped="u",
+        failure=Failure("A", "b", "c", True),
+    )
+    task = Task(
+        item=item,
+        opener=FileOpener({"a.nii": "/x/a.nii"}),
+        root="/out",
+        options=ArchiveOptions(levels=2, chunk=32, codec="fast", keep_metadata=("age",)),
+        overwrite=True,
+        ignore_active_worker=False,
+        parts=(Failure("P", "q", "r"),),
+    )
+    result = Result("s", "failed", "k", item.failure, 1.5, 3, 4, ("remark",))
+    for record in (task, result):
+        arrived = pickle.loads(pickle.dumps(record))
+        assert arrived == record
+        for field in fields(record):
+            assert getattr(arrived, field.name) == getattr(record, field.name)

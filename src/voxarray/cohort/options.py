@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from voxarray.archive.options import Options
+from voxarray.core.sent_records import SentRecord
 from voxarray.geometry.levels import Levels
 
 LAYOUT_VERSION = 1
@@ -14,7 +15,7 @@ LAYOUT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveOptions:
+class ArchiveOptions(SentRecord):
     """Options that all archives of a cohort share.
 
     Attributes:

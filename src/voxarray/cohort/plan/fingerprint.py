@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from voxarray.core import portable
 from voxarray.core.errors import MissingFileError
+from voxarray.core.sent_records import SentRecord
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import open_source
 from voxarray.storage.file_identity import FileIdentity, require_open_folder
@@ -21,7 +22,7 @@ _HEADER_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class InputFingerprint:
+class InputFingerprint(SentRecord):
     """Names, sizes and times of the files of an input.
 
     Attributes:

@@ -8,10 +8,11 @@ from typing import Any
 
 from voxarray.archive.metadata import Kind
 from voxarray.cohort.plan.fingerprint import InputFingerprint
+from voxarray.core.sent_records import SentRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(SentRecord):
     """Why an image has no archive.
 
     Attributes:
@@ -41,7 +42,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class Input(SentRecord):
     """A file, folder or URL, as it was when it was planned.
 
     Attributes:
@@ -58,7 +59,7 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(SentRecord):
     """A label map that is archived with its image.
 
     Attributes:
@@ -71,7 +72,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class Header(SentRecord):
     """Facts from the header of an image.
 
     Attributes:
@@ -95,7 +96,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(SentRecord):
     """One image, and the label maps that are archived with it.
 
     Attributes:

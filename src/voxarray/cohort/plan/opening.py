@@ -12,6 +12,7 @@ from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
 from voxarray.cohort.plan.names import text_digest
 from voxarray.core.errors import FormatError, MissingFileError, SourceChangedError
+from voxarray.core.sent_records import SentRecord
 from voxarray.formats.registry import names_archive, open_source
 from voxarray.source.base import Source
 
@@ -50,7 +51,7 @@ class Opener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FileOpener:
+class FileOpener(SentRecord):
     """Opens files, folders and URLs.
 
     Attributes:

@@ -28,6 +28,7 @@ from voxarray.cohort.run.throttle import HERE
 from voxarray.cohort.run.touched import renewed
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.core.progress import Progress
+from voxarray.core.sent_records import SentRecord
 from voxarray.source.dropped_blocks import dropped_afterwards
 from voxarray.storage.folder_lock import Ownership, remove_if_abandoned
 from voxarray.storage.remote.address import is_url
@@ -37,7 +38,7 @@ Status = Literal["converted", "present", "busy", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Result(SentRecord):
     """The result of an image.
 
     Attributes:
@@ -75,7 +76,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(SentRecord):
     """One image to convert, with all that this needs; it can be sent to a worker.
 
     Attributes:
