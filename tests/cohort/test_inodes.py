@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import voxarray as vx
 from voxarray.archive.inodes import inodes_of, inodes_with_layers
 from voxarray.archive.options import Options
-from voxarray.archive.write_plan import WritePlan
+from voxarray.archive.outline import Outline
 from voxarray.cli.main import main
 from voxarray.cohort.plan import plan as plans
 from voxarray.cohort.plan.plan import Plan
@@ -34,8 +34,8 @@ def count(folder: Path) -> int:
 )
 def test_files_and_folders_of_an_archive(tmp_path, shape, dtype, chunk):
     voxels = np.arange(np.prod(shape)).reshape(shape).astype(dtype) % 50
-    plan = WritePlan.of(
-        ArraySource(voxels, np.eye(4)), "intensity", (), Options(chunk=chunk, levels="all")
+    plan = Outline.of(
+        ArraySource(voxels, np.eye(4)), "intensity", Options(chunk=chunk, levels="all")
     )
     vx.convert(vx.ScalarImage(tensor=voxels), tmp_path / "a.ome.zarr", chunks=chunk, levels="all")
     assert inodes_of(plan) == count(tmp_path / "a.ome.zarr")
@@ -46,9 +46,7 @@ def test_label_maps_beside_their_image(tmp_path):
     image, label = vx.ScalarImage(tensor=voxels), vx.LabelMap(tensor=voxels)
     vx.convert(image, tmp_path / "a.ome.zarr", labels={"one": label, "two": label})
     source = ArraySource(voxels, np.eye(4))
-    parts = [
-        inodes_of(WritePlan.of(source, kind, (), Options())) for kind in ("intensity", "label")
-    ]
+    parts = [inodes_of(Outline.of(source, kind, Options())) for kind in ("intensity", "label")]
     assert inodes_with_layers(parts[0], [parts[1]] * 2) == count(tmp_path / "a.ome.zarr")
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from voxarray.archive.write_plan import WritePlan
+from voxarray.archive.outline import Outline
 from voxarray.geometry.layout import Layout
 
 _COORDINATES = 3 * 3 + 2
@@ -17,7 +17,7 @@ _TABLE = 5
 _LIST_OF_LABELS = 2
 
 
-def inodes_of(plan: WritePlan) -> int:
+def inodes_of(plan: Outline) -> int:
     """Files and folders of the archive of an image, its own folder included, at most.
 
     A table of chunk statistics is counted, though it is not written if the voxels turn out to be

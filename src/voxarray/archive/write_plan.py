@@ -18,26 +18,25 @@ from voxarray.archive.blocks import blocks, first_signal, is_in_parts
 from voxarray.archive.chunk_statistics import Extremes, LabelTally, WeightTally
 from voxarray.archive.codecs import Codec
 from voxarray.archive.downsample import Downsampling, majority, mean
-from voxarray.archive.encoding import VoxelEncoding, encoding_of
+from voxarray.archive.encoding import VoxelEncoding
 from voxarray.archive.level_writer import LevelWriter
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
 from voxarray.archive.options import Options
+from voxarray.archive.outline import Outline
 from voxarray.archive.profiles import Profile, Trial, profile
-from voxarray.archive.projection import block_of, layouts_of, peak_of, usual_block
+from voxarray.archive.projection import block_of, peak_of
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
 from voxarray.archive.staging import Staging
 from voxarray.archive.whole_values import requiring_whole
 from voxarray.core import settings, thread_pools
 from voxarray.core.dtype_names import dtype_name
-from voxarray.core.errors import FormatError
 from voxarray.core.history import entry
 from voxarray.core.scaling import Scaling
 from voxarray.geometry.layout import Factors, Layout, chunk_bytes
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Source
-from voxarray.source.storable import refuse_beyond_disks
 
 _ALONE_BYTES = 1 << 20
 """Bytes of voxels up to which one thread is as fast as several: handing over takes as long."""
@@ -52,18 +51,16 @@ class WritePlan:
 
     Attributes:
         source: The image as it was given.
-        storage: Which voxels are read, and how they are stored.
+        outline: How its voxels are stored.
         metadata: The metadata of the image in the archive.
-        layouts: Of every level, finest first.
         profile: Codecs to choose from.
         block: Voxels (n, z, y, x) that are read at once; of computed voxels, as many as the budget
             had room for when it was planned.
     """
 
     source: Source
-    storage: VoxelEncoding
+    outline: Outline
     metadata: ImageMetadata
-    layouts: list[Layout]
     profile: Profile
     block: Shape4
 
@@ -88,23 +85,31 @@ class WritePlan:
         Raises:
             UnsupportedError: No disk could hold the image (``TOO_LARGE``).
         """
-        refuse_beyond_disks(source)
-        storage = encoding_of(source)
-        layouts, factors = layouts_of(storage, options, factors)
-        _refuse_unreadable(layouts[0], storage.dtype)
+        outline = Outline.of(source, kind, options, factors)
+        storage = outline.storage
         metadata = ImageMetadata(
             kind=kind,
             affine=tuple(tuple(row) for row in source.affine.tolist()),
             dtype=dtype_name(source.dtype),
             channels=source.channels,
             scaling=storage.kept,
-            factors=factors,
+            factors=outline.factors,
             labels=tuple(table),
             history=(*source.history, entry("convert", {"kind": kind})),
         )
         codec_profile = profile(options.codec or ("labels" if kind == "label" else "default"))
-        block = block_of(storage, layouts)
-        return cls(source, storage, metadata, layouts, codec_profile, block)
+        block = block_of(storage, outline.layouts)
+        return cls(source, outline, metadata, codec_profile, block)
+
+    @property
+    def storage(self) -> VoxelEncoding:
+        """Which voxels are read, and how they are stored."""
+        return self.outline.storage
+
+    @property
+    def layouts(self) -> list[Layout]:
+        """Of every level, finest first."""
+        return self.outline.layouts
 
     @property
     def voxel_bytes(self) -> int:
@@ -115,12 +120,6 @@ class WritePlan:
     def projected_peak(self) -> int:
         """Bytes at the peak of `write`."""
         return peak_of(self.storage, self.layouts, self.block)
-
-    @property
-    def usual_peak(self) -> int:
-        """Bytes at the peak where the budget is no smaller than that."""
-        block = usual_block(self.storage.source, self.layouts[0])
-        return peak_of(self.storage, self.layouts, block)
 
     def write(
         self,
@@ -239,12 +238,7 @@ class WritePlan:
 
     def tally(self) -> LabelTally | WeightTally | None:
         """Counter of labels or weights while writing; None for stored numbers with a scaling."""
-        storage, layout = self.storage, self.layouts[0]
-        if storage.kept:
-            return None
-        if self.metadata.kind == "label":
-            return LabelTally(layout) if storage.dtype.kind in "iuf" else None
-        return WeightTally(layout) if storage.dtype.kind == "f" else None
+        return self.outline.tally()
 
     def _cascade(
         self,
@@ -279,17 +273,6 @@ class WritePlan:
             area.write(f"{folder}/{IMAGE}/zarr.json", array)
             write_level_frame(area, folder, grid)
         write_nifti_header(area, prefix, self.source, self.storage)
-
-
-def _refuse_unreadable(layout: Layout, dtype: np.dtype) -> None:
-    """Refuse chunks that exceed the reader's limit (``BOMB``)."""
-    size, limit = chunk_bytes(layout, dtype), settings.get_bytes("chunk-limit")
-    if size > limit:
-        raise FormatError(
-            f"chunks of {layout.chunk} {dtype} voxels have {size} bytes, and readers take no more "
-            f"than {limit} (setting voxarray.chunk-limit): use smaller chunks (--chunk)",
-            code="BAD_CHUNK",
-        )
 
 
 def _reader_of(box: Box, block: NDArray) -> Callable[[Box], NDArray]:

@@ -23,7 +23,7 @@ class SentRecord:
     __slots__ = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        kind = type(self)
+        kind: type = type(self)
         return _arrived, (kind, *_values(kind)(self))
 
 

@@ -118,8 +118,9 @@ def marked(inputs: Sequence[DiscoveredInput]) -> list[DiscoveredInput]:
         owners.setdefault((item.subject, item.image), []).append(item)
     result = []
     for item in inputs:
-        others = [other for other in owners[item.subject, item.image] if other is not item]
-        result.append(
-            replace(item, collides_with=tuple(twin.source for twin in others[:_MAX_OTHERS]))
-        )
+        same = owners[item.subject, item.image]
+        if len(same) > 1:
+            others = tuple(other.source for other in same if other is not item)
+            item = replace(item, collides_with=others[:_MAX_OTHERS])
+        result.append(item)
     return result

@@ -61,6 +61,19 @@ def image_paths(
     return paths
 
 
+def names_below(folder: str, paths: Sequence[str]) -> list[str]:
+    """Paths below a folder relative to it, with ``/``; ``.`` for the folder itself."""
+    start = os.path.join(str(Path(folder)), "")
+    return [
+        (
+            path[len(start) :]
+            if path.startswith(start)
+            else os.path.relpath(path, folder)  # an archive of a cohort, or the folder itself
+        ).replace(os.sep, "/")
+        for path in paths
+    ]
+
+
 def _parts(path: str) -> list[str]:
     """What a path is sorted by: the files of a folder come one after another."""
     return os.path.normcase(path).split(os.sep)

@@ -370,9 +370,7 @@ def joined(folder: str, name: str) -> str:
 
 
 def _alone(location: str, name: str, options: ArchiveOptions) -> DiscoveredInput:
-    """An image that belongs to no other."""
-    if not is_url(location):
-        location = os.path.abspath(location)
+    """An image that belongs to no other, at an absolute path or URL."""
     return DiscoveredInput(
         subject=_subject(location, name),
         image=IMAGE,
@@ -392,5 +390,7 @@ def _listed(path: str, options: ArchiveOptions) -> Iterator[DiscoveredInput]:
     folder = os.path.dirname(os.path.abspath(path))
     for line in path_list.entries_of(path):
         location = manifest_table.location_of(line, folder)
-        item = _alone(location, manifest_table.name_of(location, folder), options)
+        name = manifest_table.name_of(location, folder)
+        absolute = location if is_url(location) else os.path.abspath(location)
+        item = _alone(absolute, name, options)
         yield replace(item, is_relative=manifest_table.is_relative(line))

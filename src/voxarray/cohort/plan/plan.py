@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from voxarray.archive.metadata import Kind
 from voxarray.cohort.folder import PLAN_FORMAT
-from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.item import Input, Item
 from voxarray.core.errors import ChecksumError, FormatError, MissingFileError
 from voxarray.core.memory import format_bytes
 from voxarray.core.printable import printable
@@ -200,4 +201,34 @@ def _by_size(items: Sequence[Item]) -> list[tuple[int, Item]]:
 
 def key_of(parts: Sequence[Any]) -> str:
     """Digest of all that an archive depends on."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(parts).encode()).hexdigest()
+
+
+_SORTED = json.JSONEncoder(sort_keys=True)
+"""Made once: `json.dumps` would make an encoder for each text."""
+
+
+def archive_key(
+    subject: str,
+    image: str,
+    kind: Kind,
+    inputs: Sequence[Input],
+    kept: Mapping[str, Any],
+    digest: str,
+    *,
+    stamped: bool = True,
+) -> str:
+    """Digest of what an archive depends on.
+
+    Args:
+        subject: Whose image it is.
+        image: Its name.
+        kind: What it is.
+        inputs: What it is made from.
+        kept: What a table says of its image, which its archive holds, too.
+        digest: Of the options.
+        stamped: Whether the fingerprints of the files are part of it.
+    """
+    files = [[o.source, o.stamp.digest if stamped else None, o.header, o.series] for o in inputs]
+    cells = [dict(kept)] if kept else []
+    return key_of([subject, image, kind, files, digest, *cells])

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from voxarray.archive.convert import planned
 from voxarray.archive.inodes import inodes_of, inodes_with_layers
 from voxarray.archive.metadata import Kind
+from voxarray.archive.outline import Outline
 from voxarray.cohort.discover import bids
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.options import ArchiveOptions
@@ -22,7 +22,7 @@ from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
 from voxarray.cohort.plan.names import slug, text_digest
 from voxarray.cohort.plan.opening import open_series
-from voxarray.cohort.plan.plan import Plan, key_of
+from voxarray.cohort.plan.plan import Plan, archive_key
 from voxarray.cohort.plan.retained_fields import kept_of
 from voxarray.core import settings
 from voxarray.core.dtype_names import dtype_name
@@ -82,7 +82,7 @@ def plan_of(
         for subject in _subjects(inputs):
             # One alone is asked for here: a thread to wait for costs more than the question.
             stamps = list((threads.map if len(subject) > 1 else map)(_stamp, subject))
-            planned = reusable.get(_signature(subject, stamps))
+            planned = reusable.get(_signature(subject, stamps)) if reusable else None
             if planned is None or not _are_of_these_cells(planned, subject, digest):
                 headers = [
                     opened
@@ -284,15 +284,15 @@ def _of_json(fact: Any) -> Any:
 
 def header_of(source: Source, options: ArchiveOptions, kind: Kind = "intensity") -> Header:
     """What a plan says of an image that is open."""
-    plan, grid = planned(source, kind, options.of_archive("", False)), source.grid
+    outline, grid = Outline.of(source, kind, options.of_archive("", False)), source.grid
     return Header(
         shape=source.shape,
         spacing=tuple(float(mm) for mm in grid.spacing),  # type: ignore[arg-type]
         orientation="".join(grid.orientation),
         dtype=dtype_name(source.dtype),
         voxel_bytes=math.prod(source.shape) * source.dtype.itemsize,
-        peak=plan.usual_peak,  # whoever converts it may have a larger budget than who plans
-        inodes=inodes_of(plan),
+        peak=outline.usual_peak,  # whoever converts it may have a larger budget than who plans
+        inodes=inodes_of(outline),
     )
 
 
@@ -325,7 +325,6 @@ def _home(label: _OpenedInput, images: Iterable[_OpenedInput]) -> _OpenedInput |
 
 def _item(opened: _OpenedInput, layers: Sequence[_OpenedInput], digest: str) -> Item:
     discovered, header = opened.discovered, opened.header
-    kind = discovered.kind
     if header is not None and layers:
         layer_bytes = sum(layer.header.voxel_bytes for layer in layers if layer.header)
         peaks = [header.peak, *(layer.header.peak for layer in layers if layer.header)]
@@ -333,36 +332,27 @@ def _item(opened: _OpenedInput, layers: Sequence[_OpenedInput], digest: str) -> 
         header = replace(
             header, voxel_bytes=header.voxel_bytes + layer_bytes, peak=max(peaks), inodes=inodes
         )
-    item = Item(
-        slug=slug(discovered.subject, opened.image),
-        subject=discovered.subject,
-        image=opened.image,
+    subject, image, kind = discovered.subject, opened.image, discovered.kind
+    inputs = (opened.origin, *(layer.origin for layer in layers))
+    dependences = subject, image, kind, inputs, discovered.kept, digest
+    return Item(
+        slug=slug(subject, image),
+        subject=subject,
+        image=image,
         kind=kind,
         origin=opened.origin,
         layers=tuple(Layer(layer.image, layer.origin) for layer in layers),
         header=header,
         facts=dict(opened.facts or discovered.entities),
-        key="",
+        key=archive_key(*dependences),
+        unstamped=archive_key(*dependences, stamped=False),
         failure=opened.failure,
     )
-    unstamped = _key(item, discovered.kept, digest, stamped=False)
-    return replace(item, key=_key(item, discovered.kept, digest), unstamped=unstamped)
 
 
-def _key(item: Item, kept: Mapping[str, Any], digest: str, *, stamped: bool = True) -> str:
-    """Digest of what the archive of an item depends on.
-
-    Args:
-        item: With all but its key.
-        kept: What a table says of its image, which its archive holds, too.
-        digest: Of the options.
-        stamped: Whether the fingerprints of the files are part of it.
-    """
-    inputs = [
-        [o.source, o.stamp.digest if stamped else None, o.header, o.series] for o in item.inputs
-    ]
-    cells = [dict(kept)] if kept else []
-    return key_of([item.subject, item.image, item.kind, inputs, digest, *cells])
+def _key(item: Item, kept: Mapping[str, Any], digest: str) -> str:
+    """Digest of what the archive of an item depends on; see `archive_key`."""
+    return archive_key(item.subject, item.image, item.kind, item.inputs, kept, digest)
 
 
 def _told_apart(items: Sequence[Item]) -> list[Item]:
