@@ -82,16 +82,3 @@ def _parts(path: str) -> list[str]:
 def is_archive(path: Path) -> bool:
     """Whether a path has the name or the documents of an archive."""
     return names_archive(path) or (path / "zarr.json").is_file()
-
-
-def names_below(folder: str, paths: Sequence[str]) -> list[str]:
-    """Paths below a folder relative to it, with ``/``; ``.`` for the folder itself."""
-    start = os.path.join(str(Path(folder)), "")
-    return [
-        (
-            path[len(start) :]
-            if path.startswith(start)
-            else os.path.relpath(path, folder)  # an archive of a cohort, or the folder itself
-        ).replace(os.sep, "/")
-        for path in paths
-    ]
