@@ -258,14 +258,14 @@ def _text(value: ast.expr, parts: Mapping[str, ast.expr] = MappingProxyType({}))
         others = {name: part for name, part in parts.items() if name != value.id}
         return _text(parts[value.id], others)
     if isinstance(value, ast.Name):
-        return _remedies().get(value.id, "…")
+        return _shared_texts().get(value.id, "…")
     return "…"
 
 
 @cache
-def _remedies() -> dict[str, str]:
+def _shared_texts() -> dict[str, str]:
     """Texts that several modules put at the end of their messages, by their names."""
-    tree = ast.parse((SOURCE / "core" / "remedies.py").read_text("utf-8"))
+    tree = ast.parse((SOURCE / "core" / "error_messages.py").read_text("utf-8"))
     return {
         _name(node.targets[0]): node.value.value
         for node in tree.body
