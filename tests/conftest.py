@@ -49,6 +49,8 @@ def _no_waiting_for_the_disk(request, monkeypatch):
     # Half the time of a small conversion; what is synced when is tested where it is the subject.
     if "syncs" not in request.keywords:
         monkeypatch.setattr(os, "fsync", lambda _: None)
+        if "voxarray.core.portable" in sys.modules:
+            monkeypatch.setattr("voxarray.core.portable.syncfs", lambda _: None)
 
 
 @pytest.fixture(autouse=True)
