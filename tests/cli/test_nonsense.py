@@ -73,8 +73,11 @@ def words_of(name):
     for option in command.params:
         if isinstance(option, click.Option) and option.name != "help":
             flag = max(option.opts, key=len)
+            if option.is_flag:
+                yield [name, *call, flag]
+                continue
             for nonsense in LONG.get(flag, NONSENSE):
-                yield [name, *call, flag, *([] if option.is_flag else [nonsense])]
+                yield [name, *call, flag, nonsense]
 
 
 @pytest.mark.filterwarnings("ignore")

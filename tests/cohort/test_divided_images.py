@@ -17,6 +17,7 @@ from voxarray.cohort.catalogue.journal import records
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run import dask as on_dask
 from voxarray.cohort.run.build import ExecutionOptions, build
+from voxarray.cohort.run.dask_client import client_of
 from voxarray.cohort.run.divided_images import parts_of
 from voxarray.cohort.run.job import Job
 
@@ -31,6 +32,13 @@ def source(tmp_path):
     save(tmp_path / "in/small.nii", 3)
     build(tmp_path / "in", tmp_path / "whole", options=OPTIONS)
     return tmp_path / "in"
+
+
+@pytest.fixture(scope="module")
+def two():
+    """Two workers that are there already: starting them takes longer than these cohorts."""
+    with client_of(2, None, overlapping=False, share={}) as client:
+        yield client.scheduler.address
 
 
 @pytest.fixture
@@ -60,35 +68,35 @@ def test_a_divided_image_is_the_same(tmp_path, source, jobs, zipped):
     assert len(list(records(str(tmp_path / "out/journal")))) == 3
 
 
-def test_only_what_would_be_waited_for_is_divided(tmp_path, source, jobs):
+def test_only_what_would_be_waited_for_is_divided(tmp_path, source, jobs, two):
     for number in range(9):
         save(source / f"more-{number}.nii", number, (40, 40, 200))
     with dask.config.set({"voxarray.split-from": "100 KiB"}):
-        build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
+        build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(scheduler=two))
     assert jobs == {}
 
 
-def test_an_image_that_will_be_refused_is_not_divided(tmp_path, source, jobs):
+def test_an_image_that_will_be_refused_is_not_divided(tmp_path, source, jobs, two):
     """So that it is refused at once, and not when all of its parts are written."""
     build(source, tmp_path / "out", options=OPTIONS)
     [path] = (tmp_path / "out/subjects").glob("large*")
     vx.Archive(path).add_notes(quality="good")
     alter(source / "large.nii")
     with dask.config.set({"voxarray.split-from": "100 KiB"}):
-        made = build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
+        made = build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(scheduler=two))
         assert [one.code for one in made.failures] == ["CONTENT_ADDED"]
         assert jobs == {}
-        run = ExecutionOptions(workers=2, overwrite=True)
+        run = ExecutionOptions(scheduler=two, overwrite=True)
         assert build(source, tmp_path / "out", options=OPTIONS, run=run).converted == 3
     assert [slug.split("-")[0] for slug in jobs] == ["large"]
 
 
-def test_small_images_are_not_divided(tmp_path, source, jobs):
-    build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
+def test_small_images_are_not_divided(tmp_path, source, jobs, two):
+    build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(scheduler=two))
     assert jobs == {}
 
 
-def test_what_is_wrong_with_a_part_is_reported(tmp_path, monkeypatch, source):
+def test_what_is_wrong_with_a_part_is_reported(tmp_path, monkeypatch, source, two):
     file = source / "large.nii"
 
     def planned_then_cut(job: Job, workers: int):
@@ -99,7 +107,7 @@ def test_what_is_wrong_with_a_part_is_reported(tmp_path, monkeypatch, source):
 
     monkeypatch.setattr(on_dask, "parts_of", planned_then_cut)
     with dask.config.set({"voxarray.split-from": "100 KiB"}):
-        made = build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(workers=2))
+        made = build(source, tmp_path / "out", options=OPTIONS, run=ExecutionOptions(scheduler=two))
     assert (made.converted, made.failed) == (2, 1)
     assert report_codes(tmp_path / "out") == {"large.nii": "SOURCE_CHANGED"}
     assert not (tmp_path / "out/staging").exists()

@@ -13,6 +13,7 @@ from cohort_samples import AFFINE, archives, array, run, save, tree
 
 import voxarray as vx
 from voxarray.cohort.export import export
+from voxarray.cohort.run import dask_client
 from voxarray.cohort.run.build import ExecutionOptions
 
 
@@ -211,7 +212,10 @@ def test_files_that_hold_no_place_are_up_to_date_all_the_same(tmp_path, suffix, 
         opened.save(tmp_path / "p", suffix=suffix, progress=False)
 
 
-def test_a_scheduler_that_does_not_answer_is_named_and_nothing_written(cohort, tmp_path):
+def test_a_scheduler_that_does_not_answer_is_named_and_nothing_written(
+    cohort, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(dask_client, "_PATIENCE", "1 s")
     done = run(
         "convert", cohort, tmp_path / "n", "--suffix", ".nii", "--scheduler", "tcp://127.0.0.1:1"
     )

@@ -337,7 +337,7 @@ MIB = 1 << 20
 )
 def test_peak(tmp_path, dtype, suffix):
     """A volume four times the budget, of noise over many powers of two."""
-    budget = 128 * MIB
+    budget = 96 * MIB
     plane = np.random.default_rng(0).normal(0, 999, (512, 512)).astype(dtype)
     depth = 4 * budget // plane.nbytes
     volume = np.broadcast_to(plane[None, :, :, None], (1, 512, 512, depth))

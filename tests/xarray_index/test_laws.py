@@ -3,6 +3,7 @@
 By our index, and by the coordinates and ``spatial_ref`` alone; voxels are NumPy's.
 """
 
+import os
 import pickle
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,12 @@ from voxarray.testing.strategies import affines, integers, shapes, slices
 from voxarray.xarray_index.affine_index import index_of
 from voxarray.xarray_index.attach import DIMS, affine_of, attach, grid_of, plain_affine, reattach
 
-LAWS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXPLORES = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
+LAWS = settings(
+    max_examples=150 if EXPLORES else 60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 @dataclass

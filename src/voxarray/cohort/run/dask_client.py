@@ -22,6 +22,8 @@ _UNWATCHED = {
 }
 """Settings of our own workers, which nobody watches on a dashboard: no stacks are sampled (default:
 100 times a second), and the system is asked less often for usage (default: twice a second)."""
+_PATIENCE = "20 s"
+"""How long a scheduler may take to answer."""
 _RESTARTS = {"distributed.deploy.lost-worker-timeout": "1 h"}
 """How long the restart of a worker that died may take. After the default of 15 seconds, which a
 busy machine needs for the imports alone, the cluster ends its nanny, and nobody restarts it."""
@@ -59,7 +61,7 @@ def _of_scheduler(scheduler: str) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout="20 s")
+        client = Client(scheduler, timeout=_PATIENCE)
     except (OSError, ValueError, TimeoutError) as error:
         raise TransportError(
             f"no scheduler answers at {scheduler} ({type(error).__name__}): start one "
