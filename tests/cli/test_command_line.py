@@ -252,7 +252,7 @@ def test_a_closed_pipe_is_nobodys_failure(tmp_path, scan, archive):
         assert done.returncode == 141
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", [pytest.param("latin-1", marks=pytest.mark.slow), "ascii"])
 def test_letters_that_the_output_cannot_hold_are_written_out(tmp_path, scan, encoding):
     """As in a pipe of a system whose language is not in UTF-8; the work was done all the same."""
     (tmp_path / "in").mkdir()

@@ -202,7 +202,9 @@ def test_the_budget_of_a_worker_is_kept(tmp_path):
     assert max(peaks) < 130 << 20
 
 
-@pytest.mark.parametrize(("overlapping", "threads"), [(True, 3), (False, 1)])
+@pytest.mark.parametrize(
+    ("overlapping", "threads"), [(True, 3), pytest.param(False, 1, marks=pytest.mark.slow)]
+)
 def test_workers_keep_to_their_share(monkeypatch, overlapping, threads):
     import dask.config
 
@@ -275,9 +277,15 @@ def run_script(folder, call):
     "call",
     [
         "vx.convert_cohort({source!r}, 'o', workers=1, progress=False)",
-        "vx.Cohort({cohort!r}).map(vx.ToCanonical()).save('o', workers=1, progress=False)",
+        pytest.param(
+            "vx.Cohort({cohort!r}).map(vx.ToCanonical()).save('o', workers=1, progress=False)",
+            marks=pytest.mark.slow,
+        ),
         "vx.Cohort({cohort!r}).save('o', suffix='.nii', workers=1, progress=False)",
-        "vx.infer(__file__, vx.Cohort({cohort!r}), layer='p', workers=1, progress=False)",
+        pytest.param(
+            "vx.infer(__file__, vx.Cohort({cohort!r}), layer='p', workers=1, progress=False)",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["convert", "map", "export", "infer"],
 )

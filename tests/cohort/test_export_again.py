@@ -16,6 +16,9 @@ from voxarray.formats.registry import writable_format, written_suffixes
 FILES = [
     suffix for suffix in written_suffixes() if writable_format(f"a{suffix}").identity != "zarr"
 ]
+OTHER_NAMES = (".hdf5", ".jpeg", ".mgh", ".tiff")
+"""Suffixes of a format that another suffix names, of formats that are slow to write."""
+
 AFFINE = np.diag([-1.5, -1, 2, 1])  # VTK and GIPL hold no other directions
 RANDOM = np.random.default_rng(0)
 VOXELS = {
@@ -41,7 +44,10 @@ def cohorts(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore::voxarray.VoxarrayWarning")
-@pytest.mark.parametrize("suffix", FILES)
+@pytest.mark.parametrize(
+    "suffix",
+    [pytest.param(one, marks=pytest.mark.slow if one in OTHER_NAMES else ()) for one in FILES],
+)
 def test_what_was_written_is_up_to_date(cohorts, tmp_path, suffix):
     written = 0
     for name, cohort in cohorts.items():

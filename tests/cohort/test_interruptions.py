@@ -99,7 +99,15 @@ def test_a_run_with_workers_killed_twenty_times(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU]
+    "number",
+    [
+        signal.SIGTERM,
+        signal.SIGXCPU,
+        *(
+            pytest.param(number, marks=pytest.mark.slow)
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+        ),
+    ],
 )
 def test_a_terminated_run_drops_its_image_and_writes_the_catalogue(tmp_path, number):
     source, cohort = tmp_path / "in", tmp_path / "out"

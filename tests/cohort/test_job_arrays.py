@@ -230,7 +230,9 @@ def test_a_part_that_fails_says_so_in_its_own_log(tmp_path):
     assert "bad.nii: " in ran.stderr
 
 
-@pytest.mark.parametrize(("restarts", "requeued"), [("0", True), ("10", False)])
+@pytest.mark.parametrize(
+    ("restarts", "requeued"), [("0", True), pytest.param("10", False, marks=pytest.mark.slow)]
+)
 def test_a_task_that_is_told_of_its_end_stops_and_is_queued_again(
     tmp_path, monkeypatch, restarts, requeued
 ):

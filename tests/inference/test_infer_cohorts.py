@@ -118,7 +118,7 @@ def test_the_command_line_predicts_in_workers_and_resumes(cohort, net, model, tm
     assert "3 converted" in other.output
 
 
-@pytest.mark.parametrize("how", ["here", "workers", "parts"])
+@pytest.mark.parametrize("how", ["here", pytest.param("workers", marks=pytest.mark.slow), "parts"])
 def test_a_query_chooses_what_the_command_line_predicts(cohort, net, model, tmp_path, how):
     words = ["infer", str(model), cohort.path, str(tmp_path / "labels"), "--patch-size", "8"]
     words += ["--query", "depth > 11"]

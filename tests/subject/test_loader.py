@@ -72,7 +72,7 @@ def test_batches_are_those_of_torchio(tmp_path):
     assert not any("data" in subject.t1 for subject in ours)  # they stay unloaded
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_batches_of_workers(tmp_path, context):
     ours = subjects(tmp_path)
     loader = DataLoader(ours, batch_size=2, num_workers=1, multiprocessing_context=context)
