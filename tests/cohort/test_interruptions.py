@@ -150,8 +150,8 @@ def test_a_terminated_run_is_to_be_run_again_though_an_image_failed(tmp_path):
     ("number", "form"),
     [
         (signal.SIGTERM, "a.ome.zarr"),
-        (signal.SIGHUP, "a.ome.zarr"),
         (signal.SIGINT, "a.ozx"),
+        pytest.param(signal.SIGHUP, "a.ome.zarr", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, "a.ozx", marks=pytest.mark.slow),
         pytest.param(signal.SIGHUP, "a.ozx", marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "a.ome.zarr", marks=pytest.mark.slow),

@@ -193,7 +193,7 @@ CASES = [
     pytest.param(suffix, name, marks=[] if quick else [pytest.mark.slow])
     for suffix in (".nii", ".nii.gz", ".ome.zarr")
     for name in ("nothing", "plot", "count_labels", *ONE_PLANE)
-    for quick in [suffix == ".nii" and name in ("nothing", "plot", "count_labels")]
+    for quick in [suffix == ".nii" and name in ("nothing", "count_labels")]
 ]
 
 

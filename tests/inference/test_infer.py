@@ -28,10 +28,20 @@ def scan(shape=SHAPE, channels=1, seed=0) -> vx.ScalarImage:
     return vx.ScalarImage(tensor=voxels, affine=np.diag([0.75, 0.5, 2.5, 1]))
 
 
-@pytest.mark.parametrize("blend", BLENDS)
+LAYOUTS = [
+    *((2, 0.0, (8, 8, 8)), (5, 0.5, (6, 10, 5))),
+    *((117, 0.25, (12, 12, 12)), (3, 0.75, (8, 8, 12))),
+]
+
+
 @pytest.mark.parametrize(
-    ("classes", "overlap", "patch"),
-    [(2, 0.0, (8, 8, 8)), (5, 0.5, (6, 10, 5)), (117, 0.25, (12, 12, 12)), (3, 0.75, (8, 8, 12))],
+    ("classes", "overlap", "patch", "blend"),
+    [
+        # Each layout and each blend twice; all pairs in the soak.
+        pytest.param(*layout, blend, marks=() if (row - column) % 2 == 0 else pytest.mark.slow)
+        for row, layout in enumerate(LAYOUTS)
+        for column, blend in enumerate(BLENDS)
+    ],
     ids=str,
 )
 def test_labels_equal_those_of_the_whole_volume(tmp_path, blend, classes, overlap, patch):

@@ -219,7 +219,7 @@ def test_grids_that_are_equal_but_for_noise_are_sliced_alike():
     assert vx.Crop(1)(subject).spatial_shape == (3, 3, 3)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_plot(tmp_path, subject, count):
     images = {"a t1": subject["a t1"], "seg": subject.seg, "third": subject.seg}
     some = vx.Subject(dict(list(images.items())[:count]))
