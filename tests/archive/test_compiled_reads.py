@@ -299,7 +299,9 @@ def test_forged_frames_end_alike(samples, data):
     assert by_loops == plain
 
 
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize(
+    "number", [pytest.param(n, marks=pytest.mark.slow if n % 2 else ()) for n in range(9)]
+)
 def test_every_bit_of_a_header_ends_alike(samples, number):
     source, _ = samples[number]
     lengths = source.array._shard((0, 0, 0, 0)).index.lengths

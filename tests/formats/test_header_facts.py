@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 
 import voxarray as vx
+from in_turns import in_turns
 from voxarray.core.errors import VoxarrayWarning
 from voxarray.formats.registry import open_source
 
@@ -62,9 +63,10 @@ STILL = {
 }
 
 
-@pytest.mark.parametrize("name", STILL)
-@pytest.mark.parametrize("codes", [(4, 4), (4, 1), (2, 0), (0, 1), (3, 2)])
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "codes", "version"),
+    in_turns(STILL, [(4, 4), (4, 1), (2, 0), (0, 1), (3, 2)], [1, 2]),
+)
 def test_codes_of_the_space_survive_what_leaves_the_anatomy_there(tmp_path, name, codes, version):
     path = scan(tmp_path / "a.nii", *codes, version=version)
     image = vx.ScalarImage(path)
@@ -210,10 +212,16 @@ def test_a_long_axis_needs_nifti_2_and_keeps_the_codes(tmp_path):
 # --- Units ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("micron", 1e-3), ("meter", 1e3), ("mm", 1), (0, 1)])
-@pytest.mark.parametrize("codes", list(itertools.product((0, 1), (0, 1))))
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".img", ".hdr"])
-def test_nifti_lengths_are_millimetres(tmp_path, unit, factor, codes, suffix):
+@pytest.mark.parametrize(
+    ("unit", "codes", "suffix"),
+    in_turns(
+        ["micron", "meter", "mm", 0],
+        itertools.product((0, 1), (0, 1)),
+        [".nii", ".nii.gz", ".img", ".hdr"],
+    ),
+)
+def test_nifti_lengths_are_millimetres(tmp_path, unit, codes, suffix):
+    factor = {"micron": 1e-3, "meter": 1e3, "mm": 1, 0: 1}[unit]
     path = tmp_path / f"a{suffix}"
     kind = nib.Nifti1Image if "nii" in suffix else nib.Nifti1Pair
     image = kind(np.zeros(SHAPE, np.int16), None)

@@ -287,7 +287,9 @@ def test_minc_of_one_value(tmp_path, written_here, value, dtype):
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".h5"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_squeeze(tmp_path, suffix, channels):
+def test_squeeze(tmp_path, written_here, suffix, channels):
+    if channels == 1:
+        written_here()
     flat = ras_from_lps([[0, 2, 0, 5], [-3, 0, 0, 6], [0, 0, 1, 0], [0, 0, 0, 1]])
     array = voxels((channels, 4, 5, 1))
     save(ArraySource(array, flat), tmp_path / f"a{suffix}", squeeze=True)

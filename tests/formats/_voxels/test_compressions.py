@@ -158,7 +158,7 @@ def test_garbage_behind_is_an_error(tmp_path, voxels, codec):
 @pytest.mark.parametrize("codec", CODECS)
 def test_more_than_the_header_promises_is_a_bomb(tmp_path, voxels, codec):
     path = saved(tmp_path, voxels, ".gipl")
-    bomb = packed(path, codec, path.read_bytes() + bytes(64 << 20))
+    bomb = packed(path, codec, path.read_bytes() + bytes(16 << 20))
     with pytest.raises(FormatError) as caught:
         whole(bomb)
     assert caught.value.code == "BOMB"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from header_samples import everything, numbers, opened
 from voxarray.core.errors import SourceChangedError, VoxarrayWarning
+from voxarray.formats._voxels import itk_writing
 from voxarray.formats.registry import open_source
 from voxarray.geometry.lps import ras_from_itk
 from voxarray.geometry.selection import Selection
@@ -33,6 +34,14 @@ SUFFIXES = [
     *(".gipl", ".gipl.gz", ".h5", ".tif", ".npy"),
 ]
 DECODED = {".img.gz", ".mgz", ".gipl.gz"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _itk_writes_in_this_process():
+    """Tests of formats and of full disks have it write in a process of its own, file by file."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(itk_writing, "_ENDING", ())
+        yield
 
 
 @pytest.fixture(params=SUFFIXES)

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from in_turns import in_turns
 from real_files import real_files
 from voxarray.core.errors import (
     FormatError,
@@ -110,9 +111,9 @@ def test_real_files(path):
     assert np.array_equal(first, stored[..., 0] if stored.ndim == 4 else stored, equal_nan=True)
 
 
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-@pytest.mark.parametrize("endian", ["<", ">"])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("suffix", "endian", "dtype"), in_turns([".nii", ".nii.gz"], ["<", ">"], DTYPES)
+)
 def test_types_byte_orders_and_scalings(tmp_path, suffix, endian, dtype):
     array = volume((5, 4, 3), dtype)
     for cls, slope in itertools.product(

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from in_turns import in_turns
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
 from voxarray.formats.registry import open_source
 from voxarray.geometry.selection import Selection
@@ -45,19 +46,19 @@ FLOATS = np.arange(60, dtype="f8").reshape(3, 4, 5)
 FLOATS[0, 0] = np.nan
 
 
-@pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+ENCODINGS = [
+    {"_FillValue": -9999.0},
+    {"_FillValue": None, "missing_value": -1.0},
+    {"_FillValue": 1e-3},  # no float16 or float32 is exactly this
+    {"_FillValue": np.inf},
+    {"_FillValue": np.nan},
+    {"_FillValue": None},
+    {"_FillValue": -9999.0, "scale_factor": 0.5, "add_offset": 3.0},
+]
+
+
 @pytest.mark.parametrize(
-    "encoding",
-    [
-        {"_FillValue": -9999.0},
-        {"_FillValue": None, "missing_value": -1.0},
-        {"_FillValue": 1e-3},  # no float16 or float32 is exactly this
-        {"_FillValue": np.inf},
-        {"_FillValue": np.nan},
-        {"_FillValue": None},
-        {"_FillValue": -9999.0, "scale_factor": 0.5, "add_offset": 3.0},
-    ],
+    ("version", "dtype", "encoding"), in_turns([2, 3], ["f2", "f4", "f8"], ENCODINGS)
 )
 def test_marks_of_missing_voxels_become_nan(tmp_path, version, dtype, encoding):
     expected = store(
@@ -68,10 +69,15 @@ def test_marks_of_missing_voxels_become_nan(tmp_path, version, dtype, encoding):
     assert np.array_equal(np.isnan(found), np.isnan(expected))
 
 
-@pytest.mark.parametrize("version", [2, 3])
-@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4"])
-@pytest.mark.parametrize("encoding", [{}, {"scale_factor": 0.5, "add_offset": 3.0}])
-@pytest.mark.parametrize("mark", [None, 0, 7])
+@pytest.mark.parametrize(
+    ("version", "dtype", "encoding", "mark"),
+    in_turns(
+        [2, 3],
+        ["i1", "u1", "i2", "u2", "i4"],
+        [{}, {"scale_factor": 0.5, "add_offset": 3.0}],
+        [None, 0, 7],
+    ),
+)
 def test_integers_are_decoded_whole_or_refused(tmp_path, version, dtype, encoding, mark):
     path = tmp_path / "a.zarr"
     values = np.arange(60).reshape(3, 4, 5) * (0.5 if encoding else 1)

@@ -288,7 +288,7 @@ def test_failed_images_are_reported(cohort, bucket, tmp_path):
     assert len(vx.Cohort(cohort)) == 1
 
 
-@pytest.mark.parametrize("end", ["", "/"])
+@pytest.mark.parametrize("end", ["", pytest.param("/", marks=pytest.mark.slow)])
 def test_prefix_is_searched(bucket, scans_of, end):
     bucket.put_tree(scans_of, "scans/a")
     bucket.put("scans/readme.txt", b"x")
