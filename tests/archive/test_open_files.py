@@ -22,13 +22,17 @@ ARCHIVES = 80
 READ_ALL = """
 import resource, sys
 import voxarray as vx
+from voxarray.geometry.selection import Selection
+
+def voxels(image):  # without tensors, which take longer to load than all this
+    return image.source.read(Selection.whole(image.shape))
 
 folder, limit, number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 images = [vx.ScalarImage(f"{folder}/{i}.ome.zarr") for i in range(number)]
 for _ in range(2):
     for i, image in enumerate(images):
-        assert (image.numpy() == i).all()
+        assert (voxels(image) == i).all()
 others = []
 try:
     while True:
@@ -37,7 +41,7 @@ except OSError:
     for file in others[-3:]:
         file.close()
 for i in range(number):
-    assert (vx.ScalarImage(f"{folder}/{i}.ome.zarr").numpy() == i).all()
+    assert (voxels(vx.ScalarImage(f"{folder}/{i}.ome.zarr")) == i).all()
 """
 
 

@@ -538,7 +538,7 @@ def test_workers_of_a_loader(server, bucket, kept, tmp_path, how):
     assert not [file for file in files(kept) if file.name.endswith(".part")]
 
 
-@pytest.mark.parametrize("first", ["2", "9"])
+@pytest.mark.parametrize("first", [pytest.param("2", marks=pytest.mark.slow), "9"])
 def test_the_end_of_the_process_waits_for_nothing(server, bucket, kept, tmp_path, first):
     save(bucket)
     server.delay = 0.2
