@@ -356,3 +356,31 @@ def test_names_of_overlapping_classes_are_not_those_of_0_and_1(net, cohort, tmp_
     for masks in (predictions[0]["prediction"], vx.Cohort(cohort.path)[0]["organs"]):
         assert masks.shape[0] == 2
         assert masks.source.label_table == ()
+
+
+def test_predictions_in_a_cohort_of_their_own_keep_the_metadata(net, tmp_path):
+    for name in ("a", "b"):
+        voxels = np.random.default_rng(0).random((1, 9, 9, 9), np.float32)
+        vx.ScalarImage(tensor=voxels).save(tmp_path / f"scans/{name}_t1.nii.gz")
+    vx.ScalarImage(tensor=voxels).save(tmp_path / "scans/b_t2.nii.gz")
+    (tmp_path / "scans/participants.tsv").write_text("participant_id\tage\na\t33\nb\t44\n")
+    vx.convert_cohort(
+        tmp_path / "scans",
+        tmp_path / "cohort",
+        image_patterns={name: f"{{subject}}_{name}.nii.gz" for name in ("t1", "t2")},
+        keep_metadata=["age"],
+        progress=False,
+    )
+    with pytest.raises(vx.VoxarrayError, match="MISSING_CHANNELS"):
+        vx.infer(
+            net,
+            vx.Cohort(tmp_path / "cohort"),
+            tmp_path / "labels",
+            patch_size=8,
+            channels=["t2"],
+            progress=False,
+        )
+    table = vx.Cohort(tmp_path / "labels").table
+    assert list(table["status"]) == ["failed", "done"]
+    assert list(table["kind"]) == ["label", "label"]
+    assert list(table["age"]) == ["33", "44"]

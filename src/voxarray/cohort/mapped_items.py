@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from voxarray.archive.metadata import Kind
+from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.catalogue.pipelines import PIPELINE
+from voxarray.cohort.mapped_facts import MappedFacts
 from voxarray.cohort.mapped_opener import (
     MakesNamedImages,
     MappedOpener,
     TransformLike,
     archives_of,
-    facts_of,
-    input_of,
+    input_and_entry,
 )
 from voxarray.cohort.mapped_sources import MappedSources
 from voxarray.cohort.options import ArchiveOptions
@@ -42,52 +44,55 @@ def items_of(
         options: Of the archives.
     """
     opener, name = MappedOpener(member, transform), member.name
-    inputs, error = _inputs(member)
+    inputs, entries, error = _inputs(member)
+    facts = MappedFacts.of(member, entries)
     recorded = [[item.source, item.header] for item in inputs]
     of = [recorded, description, options.digest()]
     pipeline = {PIPELINE: description_digest(description)}
     if error is None:
         try:
-            return _items_made(opener, MappedSources.of(member, inputs), of, pipeline, options)
+            sources = MappedSources.of(member, inputs)
+            return _items_made(opener, sources, facts, of, pipeline, options)
         except Exception as raised:  # of a transform of the user's, too
             error = raised
     failure = failure_of(error, name, opener.places)
     # By the names that they have now, unless the transform says what it would call them.
-    origins = _by_name(member, inputs)
+    images = _by_name(member, inputs)
     if isinstance(transform, MakesNamedImages):
-        origins = dict.fromkeys(transform.makes, inputs[0])
+        first = MappedSources.of(member, inputs).first
+        images = {image: (kind, first) for image, kind in transform.makes.items()}
     return [
         Item(
             slug=slug(name, image),
             subject=name,
             image=image,
-            kind="intensity",
+            kind=kind,
             origin=origin,
-            facts=dict(pipeline),
+            facts={**facts.image(image, origin), **pipeline},
             key=key_of([name, *of]),
             failure=failure,
         )
-        for image, origin in origins.items()
+        for image, (kind, origin) in images.items()
     ]
 
 
-def _by_name(member: Member, inputs: Sequence[Input]) -> dict[str, Input]:
-    """The archive of each image of a subject; of those of one name the first."""
-    by_name: dict[str, Input] = {}
+def _by_name(member: Member, inputs: Sequence[Input]) -> dict[str, tuple[Kind, Input]]:
+    """The kind and archive of each image of a subject; of those of one name the first."""
+    by_name: dict[str, tuple[Kind, Input]] = {}
     for part, origin in zip(member.parts, inputs, strict=True):
-        by_name.setdefault(part.image, origin)
+        by_name.setdefault(part.image, (part.kind, origin))
     return by_name
 
 
 def _items_made(
     opener: MappedOpener,
     sources: MappedSources,
+    facts: MappedFacts,
     of: Sequence[Any],
     pipeline: Mapping[str, str],
     options: ArchiveOptions,
 ) -> list[Item]:
-    name, facts = opener.member.name, facts_of(opener.member)
-    subject = opener.subject()
+    name, subject = opener.member.name, opener.subject()
     items = []
     for image, layers in archives_of(subject):
         origin = sources.origin(image, subject.get_image(image))
@@ -103,20 +108,21 @@ def _items_made(
                     for layer in layers
                 ),
                 header=header_of(subject.get_image(image).source, options),
-                facts={**facts.get(image, {}), **pipeline},
+                facts={**facts.image(image, origin), **pipeline},
                 key=key_of([name, image, layers, *of]),
             )
         )
     return items
 
 
-def _inputs(member: Member) -> tuple[list[Input], Exception | None]:
-    """The archives of a subject, and why one of them cannot be looked at."""
-    inputs, why = [], None
+def _inputs(member: Member) -> tuple[list[Input], list[Entry | None], Exception | None]:
+    """The archives of a subject, their entries, and why one of them cannot be looked at."""
+    inputs, entries, why = list[Input](), list[Entry | None](), None
     for part in member.parts:
         try:
-            inputs.append(input_of(member.root, part.archive))
+            one, entry = input_and_entry(member.root, part.archive)
         except (VoxarrayError, OSError) as error:
-            inputs.append(Input(part.archive, _NOWHERE))
-            why = why or error
-    return inputs, why
+            one, entry, why = Input(part.archive, _NOWHERE), None, why or error
+        inputs.append(one)
+        entries.append(entry)
+    return inputs, entries, why

@@ -6,10 +6,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
+from voxarray.archive.metadata import Kind
 from voxarray.archive.options import LabelLayer
-from voxarray.cohort.catalogue.entry import entry_of
+from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
@@ -25,8 +26,10 @@ TransformLike = Callable[[Subject], Subject]
 class MakesNamedImages(ABC):
     """A transform that knows the names of its images, also of a subject that it cannot be given."""
 
-    makes: ClassVar[tuple[str, ...]]
-    """Names of all images of every transformed subject."""
+    @property
+    @abstractmethod
+    def makes(self) -> Mapping[str, Kind]:
+        """Names of all images of every transformed subject, and whether each is a label map."""
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Subject:
@@ -99,16 +102,12 @@ def archives_of(subject: Subject) -> Iterator[tuple[str, list[str]]]:
 
 def input_of(root: str, archive: str) -> Input:
     """An archive as an input; its key stands for its content, wherever the archive was made."""
+    return input_and_entry(root, archive)[0]
+
+
+def input_and_entry(root: str, archive: str) -> tuple[Input, Entry | None]:
+    """As `input_of`, and what the manifest of the archive says; None if it is damaged."""
     path = os.path.join(root, archive)
     entry = entry_of(path)
-    return Input(archive, InputFingerprint.of(path), "" if entry is None else entry.key)
-
-
-def facts_of(member: Member) -> dict[str, Mapping[str, Any]]:
-    """Facts for the catalogue about the images of a subject, by name of the image."""
-    facts = {}
-    for part in member.parts:
-        entry = entry_of(os.path.join(member.root, part.archive))
-        if entry is not None:
-            facts[part.image] = entry.facts["facts"]
-    return facts
+    key = "" if entry is None else entry.key
+    return Input(archive, InputFingerprint.of(path), key), entry

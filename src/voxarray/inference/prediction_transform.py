@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.metadata import Label
+from voxarray.archive.metadata import Kind, Label
 from voxarray.cohort.mapped_opener import MakesNamedImages
 from voxarray.cohort.plan.described import described
 from voxarray.core.scaling import Scaling
@@ -56,7 +56,6 @@ class InferenceTransform(MakesNamedImages):
 
     version = 1
     args_names = ("model", "options", "classes", "preprocess")
-    makes = (PREDICTION,)
 
     def __init__(
         self,
@@ -83,6 +82,12 @@ class InferenceTransform(MakesNamedImages):
             model, options, classes, preprocess, device = self._arguments
             self._inference = Inference.of(loaded(model), options, classes, preprocess, device)
         return self._inference
+
+    @property
+    def makes(self) -> dict[str, Kind]:
+        """The prediction alone; the model is not loaded for it."""
+        options: InferenceOptions = self._arguments[1]
+        return {PREDICTION: "label" if options.output == "labels" else "intensity"}
 
     @property
     def arguments(self) -> dict[str, Any]:
