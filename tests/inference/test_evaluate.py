@@ -186,6 +186,39 @@ def test_layers_of_mapped_cohorts_are_refused_with_what_to_do():
         vx.evaluate(image, [], layer="a")
 
 
+def test_references_on_another_grid_are_resampled_as_the_message_says(tmp_path):
+    """Of two subjects, the reference of one has voxels of half the size of the scan."""
+    voxels = np.zeros((1, 12, 12, 12), np.uint8)
+    voxels[:, 4:8, 4:8, 4:8] = 1
+    for name, finer in (("a", 2), ("b", 1)):
+        vx.ScalarImage(tensor=voxels.astype(np.float32)).save(tmp_path / f"in/{name}_t1.nii")
+        affine = np.diag([1 / finer, 1 / finer, 1 / finer, 1])
+        affine[:3, 3] = (1 / finer - 1) / 2
+        fine = voxels.repeat(finer, 1).repeat(finer, 2).repeat(finer, 3)
+        vx.LabelMap(tensor=fine, affine=affine).save(tmp_path / f"in/{name}_seg.nii")
+        vx.LabelMap(tensor=voxels).save(tmp_path / f"made/{name}.nii")
+    vx.convert_cohort(
+        tmp_path / "in",
+        tmp_path / "cohort",
+        image_patterns={"t1": "{subject}_t1.nii"},
+        label_patterns={"seg": "{subject}_seg.nii"},
+        progress=False,
+    )
+    vx.convert_cohort(
+        tmp_path / "made", tmp_path / "labels", label_patterns={"label": "*.nii"}, progress=False
+    )
+    labels, reference = vx.Cohort(tmp_path / "labels"), vx.Cohort(tmp_path / "cohort")
+    told = r'GRID_MISMATCH.*such as by reference\.map\(vx\.Resample\("t1"\)\)\.save\(folder\)'
+    with pytest.raises(vx.VoxarrayError, match=told):
+        vx.evaluate(labels, reference, progress=False)
+    mapped = reference.map(vx.Resample("t1"))
+    assert mapped.names == reference.names
+    resampled = mapped.save(tmp_path / "reference", progress=False)
+    table = vx.evaluate(labels, resampled, progress=False)
+    assert list(table["subject"]) == ["a", "b"]
+    assert list(table["dice"]) == [1, 1]
+
+
 @pytest.mark.parametrize("intensities", ["prediction", "reference"])
 def test_archives_of_intensities_are_no_label_maps(tmp_path, intensities):
     found, truth = maps()

@@ -167,6 +167,34 @@ def test_the_command_line_leaves_a_layer_that_is_there(cohort, tmp_path):
     assert "NAME_TAKEN" in other.output
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_layer_that_is_taken_is_told_with_what_differs(cohort, tmp_path):
+    """It was said that 1 of 3 subjects have the layer, beside messages that 2 of them have it."""
+    for seed, name in enumerate(("net.pt", "other.pt")):
+        torch.manual_seed(seed)
+        torch.jit.script(torch.nn.Conv3d(1, 2, 1)).save(str(tmp_path / name))
+
+    def infer(model, *more):
+        words = ["infer", str(tmp_path / model), cohort.path, "--patch-size", "8", *more]
+        return CliRunner().invoke(main, words)
+
+    done = infer("net.pt", "--query", "subject != 'sub-0'")
+    assert "2 of 2 subjects have the layer prediction of this model and these" in done.output
+    done = infer("net.pt", "--classes", "air,bone", "--overlap", "0.25")
+    assert done.exit_code == 3
+    assert "1 of 3 subjects have the layer prediction of this model and these" in done.output
+    told = "has a layer 'prediction' that other settings (classes, overlap) made: remove it first"
+    assert done.output.count(told) == 2
+    done = infer("other.pt", "--overlap", "0.25")
+    assert done.output.count("that another model and other settings (overlap) made") == 2
+    assert done.output.count("that another model and other settings (classes) made") == 1
+    scan = cohort[0].get_first_image()
+    drawn = vx.LabelMap(tensor=scan.numpy().round().astype(np.uint8), affine=scan.affine)
+    vx.Archive(scan.source.path).add_labels("drawn", drawn)
+    done = infer("net.pt", "--layer", "drawn")
+    assert done.output.count("a layer 'drawn' that a person or another program made") == 1
+
+
 # --- What a network needs -------------------------------------------------------------------------
 
 

@@ -326,7 +326,8 @@ def _layers_of_cohort(
             outcome.fail(name, error)
     if outcome.done:
         outcome.console.say(
-            f"{cohort.path}: {len(outcome.done)} of {len(ends)} subjects have the layer {layer}"
+            f"{cohort.path}: {len(outcome.done)} of {len(ends)} subjects have the layer {layer} of "
+            "this model and these settings"
         )
 
 

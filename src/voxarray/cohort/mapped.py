@@ -90,6 +90,11 @@ class Mapped(Sequence[Subject]):
     def __iter__(self) -> Iterator[Subject]:
         return map(self._transformed, self.cohort)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the subjects, in order, as of `Cohort`."""
+        return self.cohort.names
+
     def _transformed(self, subject: Subject) -> Subject:
         images = subject.get_images(intensity_only=False)
         path = next((str(image.path) for image in images if image.path is not None), None)

@@ -103,12 +103,14 @@ def _made(
         return None
     existing = archive.labels[layer]
     steps = [step for step in existing.history if step["operation"] == "infer"]
-    if steps and transform.inference.is_made(steps[-1], scan):
+    maker = "a person or another program"
+    if steps:
+        maker = transform.inference.other_maker(steps[-1], scan)
+    if not maker:
         return existing
     raise ArchiveExistsError(
-        f"{scan.path} has a layer {layer!r} that another model, other settings, other images "
-        "or a person made: remove it first (voxarray remove-labels, of an archive or a whole "
-        "cohort), or give another name as layer=",
+        f"{scan.path} has a layer {layer!r} that {maker} made: remove it first (voxarray "
+        "remove-labels, of an archive or a whole cohort), or give another name as layer=",
         code="NAME_TAKEN",
         path=scan.path,
     )

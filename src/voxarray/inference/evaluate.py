@@ -234,7 +234,7 @@ def _compare(
     progress: ProgressOption,
 ) -> Evaluation:
     predicted, truth = prediction.source, reference.source
-    _require_one_grid(predicted, truth, surfaces)
+    _require_one_grid(predicted, truth, surfaces, of_cohorts=bool(name))
     counts = LabelCounts()
     slices = None if picture is None else picture.slices(name)
     with reporting(progress, title_of(predicted.path, "evaluation")) as report:
@@ -291,11 +291,19 @@ def _distances(
     return surface_distances(masks[0], masks[1], prediction.grid.spacing)
 
 
-def _require_one_grid(prediction: Source, truth: Source, surfaces: bool) -> None:
+def _require_one_grid(
+    prediction: Source, truth: Source, surfaces: bool, *, of_cohorts: bool
+) -> None:
     if not prediction.grid.isclose(truth.grid):
+        cure = ""
+        if of_cohorts:
+            cure = (
+                ', such as by reference.map(vx.Resample("t1")).save(folder), where t1 is a scan of '
+                "each subject on the grid of the prediction; folder is then the reference"
+            )
         raise GridError(
             f"the prediction has {prediction.grid} and the reference {truth.grid}: resample one "
-            "onto the other first",
+            f"onto the other first{cure}",
             code="GRID_MISMATCH",
             path=prediction.path,
         )

@@ -242,21 +242,36 @@ class Inference:
         grid = scan.network_input.grid
         return self._entry(scan, self.count(scan), [grid.shape, grid.affine])
 
-    def is_made(self, step: Mapping[str, Any], scan: Scan) -> bool:
-        """Whether an entry of a history says that this inference of this scan was done.
+    def other_maker(self, step: Mapping[str, Any], scan: Scan) -> str:
+        """What else made what has an entry in its history; empty if this inference of this scan.
 
         Only headers are read: what preprocessing and the network would say of themselves is what
         they have said, for they are the same.
+
+        Args:
+            step: The entry.
+            scan: What would be predicted.
         """
         recorded = step["arguments"]
         if step["operation"] != "infer" or "grid" not in recorded or "classes" not in recorded:
-            return False
+            return "another version of voxarray"
         names = recorded["classes"]
         count = names if isinstance(names, int) else len(names)
         expected = self._entry(scan, self.classes.count or count, recorded["grid"])
-        if opaque(expected["arguments"].get("images")):  # data in memory may be any
-            return False
-        return all(step[key] == expected[key] for key in ("arguments", "version"))
+        wanted = expected["arguments"]
+        differing = [
+            name
+            for name in sorted({*wanted, *recorded})
+            if name not in wanted or name not in recorded or wanted[name] != recorded[name]
+        ]
+        settings = [name for name in differing if name not in ("model", "images")]
+        makers = ["another model"] if "model" in differing else []
+        makers += [f"other settings ({', '.join(settings)})"] if settings else []
+        if "images" in differing or opaque(wanted.get("images")):  # data in memory may be any
+            makers.append("other images")
+        if step["version"] != expected["version"]:
+            makers.append("another version of voxarray")
+        return " and ".join(makers)
 
     def _entry(self, scan: Scan, count: int, grid: Any) -> Entry:
         patching = self.patching
