@@ -65,6 +65,41 @@ def test_python_writes_the_same_and_a_query_writes_a_part(cohort, tmp_path):
     part = opened.query("subject == 'b'").save(tmp_path / "b", suffix=".nii", progress=False)
     assert part.converted == 2
     assert set(tree(tmp_path / "b")) == {"b/t1.nii", "b/seg.nii"}
+    told = run("convert", cohort, tmp_path / "q", "--suffix", ".nii", "--query", "age > 30")
+    assert (told.exit_code, sorted({*tree(tmp_path / "q")})) == (
+        0,
+        sorted(f"{name}/{image}.nii" for name in ("b", "site/c") for image in ("t1", "seg")),
+    )
+
+
+def test_a_query_of_a_command_chooses_what_another_cohort_holds(cohort, tmp_path):
+    told = run("convert", cohort, tmp_path / "part", "--query", "age > 30 and subject != 'b'")
+    assert told.exit_code == 0, told.output
+    part = vx.Cohort(tmp_path / "part")
+    assert (part.names, list(part.table["age"])) == (["site/c"], ["32"])
+
+
+@pytest.mark.parametrize(
+    ("destination", "query", "said"),
+    [
+        ("out", "age > 30", "--query chooses among the images of a cohort, but"),
+        ("out.nii", "age > 30", "out.nii names one file, for which --query would have no effect"),
+    ],
+)
+def test_a_query_of_what_is_no_cohort_is_refused(tmp_path, destination, query, said):
+    save(tmp_path / "in/a.nii")
+    told = run("convert", tmp_path / "in", tmp_path / destination, "--query", query)
+    assert (told.exit_code, said in told.output) == (2, True), told.output
+    assert not (tmp_path / destination).exists()
+
+
+@pytest.mark.parametrize("suffix", [(), ("--suffix", ".nii")])
+def test_a_query_that_chooses_nothing_makes_nothing(cohort, tmp_path, suffix):
+    told = run("convert", cohort, tmp_path / "q", *suffix, "--query", "age > 99")
+    assert (told.exit_code, "NOTHING_FOUND" in told.output) == (1, True), told.output
+    told = run("convert", cohort, tmp_path / "q", *suffix, "--query", "weight > 99")
+    assert (told.exit_code, "weight" in told.output) == (2, True), told.output
+    assert not (tmp_path / "q").exists()
 
 
 def test_what_is_the_same_is_up_to_date_and_what_differs_is_never_replaced_unasked(

@@ -190,7 +190,7 @@ def test_a_layer_that_is_taken_is_told_with_what_differs(cohort, tmp_path):
     assert done.output.count("that another model and other settings (classes) made") == 1
     scan = cohort[0].get_first_image()
     drawn = vx.LabelMap(tensor=scan.numpy().round().astype(np.uint8), affine=scan.affine)
-    vx.Archive(scan.source.path).add_labels("drawn", drawn)
+    vx.Archive(cohort[0].get_first_image().source.path).add_labels("drawn", drawn)
     done = infer("net.pt", "--layer", "drawn")
     assert done.output.count("a layer 'drawn' that a person or another program made") == 1
 

@@ -32,6 +32,11 @@ from voxarray.storage.remote.address import is_url
     help="If SOURCES is a cohort: write its images and label maps as files of this format, "
     "such as .nii.gz, to DESTINATION/SUBJECT/NAME.nii.gz",
 )
+@click.option(
+    "--query",
+    help="If SOURCES is a cohort: only its images that match this condition, such as "
+    '"spacing_max < 2"',
+)
 @common.archive_options
 @common.input_options
 @common.execution_options
@@ -50,7 +55,7 @@ def command(
     are not converted again: run the command again to resume.
 
     SOURCES may also be one cohort. It becomes another cohort with the same subjects, label maps
-    and metadata or, with --suffix, a folder of files.
+    and metadata or, with --suffix, a folder of files. --query chooses a part of it.
     """
     target = Destination.of(destination)
     target.refuse_mistyped(sources)

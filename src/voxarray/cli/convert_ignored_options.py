@@ -15,6 +15,7 @@ OF_COHORTS = {
     "subject_column": "--subject-column",
     "keep_metadata": "--keep-metadata",
     "suffix": "--suffix",
+    "query": "--query",
 }
 """What has no effect on one image."""
 

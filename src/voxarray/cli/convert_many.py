@@ -13,6 +13,7 @@ from voxarray.cli import options as common
 from voxarray.cli.cohort_run import run_and_report
 from voxarray.cli.convert_ignored_options import NOT_OF_FILES, OF_ARCHIVES, OF_SOURCES
 from voxarray.cli.destinations import flags_given
+from voxarray.cli.given_cohort import queried
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.discover.search import cohort_named, why_no_cohort
@@ -35,16 +36,21 @@ def convert_many(sources: tuple[str, ...], destination: str, arguments: dict[str
     Raises:
         click.UsageError: An option would have no effect.
     """
-    folder, suffix = CohortLayout.of(destination), arguments.pop("suffix")
+    folder = CohortLayout.of(destination)
+    suffix, query = arguments.pop("suffix"), arguments.pop("query")
     options, choice = common.pop_archive_options(arguments), common.pop_input_selection(arguments)
     run = common.pop_execution_options(arguments)
     expanded = common.expanded(sources)
     cohort = cohort_named(expanded)
     if cohort is not None:
-        _cohort(Cohort(cohort), folder, options, run, suffix)
+        _cohort(Cohort(cohort), query, folder, options, run, suffix)
     if suffix is not None:
         raise click.UsageError(
             f"--suffix writes the images of a cohort as files, but {why_no_cohort(expanded)}"
+        )
+    if query is not None:
+        raise click.UsageError(
+            f"--query chooses among the images of a cohort, but {why_no_cohort(expanded)}"
         )
 
     def work(watcher: ProgressListener) -> CohortResult:
@@ -57,6 +63,7 @@ def convert_many(sources: tuple[str, ...], destination: str, arguments: dict[str
 
 def _cohort(
     cohort: Cohort,
+    query: str | None,
     folder: CohortLayout,
     options: ArchiveOptions,
     run: ExecutionOptions,
@@ -70,6 +77,7 @@ def _cohort(
             f"{', '.join(unused)} would have no effect when the cohort {cohort.path} becomes "
             f"{product}: leave out {', '.join(unused)}"
         )
+    cohort = queried(cohort, query)
     if suffix is None:
         from voxarray.cohort.unchanged import Unchanged
 
