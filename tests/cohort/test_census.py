@@ -62,6 +62,25 @@ def test_the_census_counts_one_file_in_the_singular(tmp_path):
     assert str(census) == "1 file seen: 1 taken as an image, 0 ignored, 0 not recognised"
 
 
+@pytest.mark.parametrize("is_bids", [True, False])
+def test_a_table_that_metadata_are_kept_from_is_not_ignored(tmp_path, is_bids):
+    save(tmp_path / "in/sub-1/anat/sub-1_T1w.nii.gz")
+    name = "sub-1" if is_bids else "sub-1/anat/sub-1_T1w"
+    (tmp_path / "in/participants.tsv").write_text(f"participant_id\tage\n{name}\t33\n")
+    others = ["dataset_description.json"] if is_bids else []
+    for other in others:
+        (tmp_path / "in" / other).write_text("{}")
+    told = run("plan", tmp_path / "in", tmp_path / "out", "--dry-run", "--keep-metadata", "age")
+    seen = f"{2 + len(others)} files seen: 1 taken as an image, metadata kept from 1, "
+    assert f"{seen}{len(others)} ignored, 0 not recognised\n" in told.output
+    assert ("texts, tables and programs" in told.output) == is_bids
+    done = run("convert", tmp_path / "in", tmp_path / "out", "--keep-metadata", "age", "--json")
+    counts = json.loads(done.stdout)["census"]
+    assert (counts["seen"], counts["tables"]) == (2 + len(others), 1)
+    told = run("plan", tmp_path / "in", tmp_path / "out", "--dry-run", "--keep-metadata", "sex")
+    assert f"1 taken as an image, {1 + len(others)} ignored" in told.output
+
+
 def test_the_parts_of_an_image_count_with_it(tmp_path):
     (tmp_path / "series").mkdir()
     for name in ("a.hdr", "a.img", "d+orig.HEAD", "d+orig.BRIK.gz", "c.PAR", "c.REC"):

@@ -209,17 +209,19 @@ def _by_participant(table: TextTable, columns: Sequence[str]) -> dict[str, dict[
 
 
 def with_participants(
-    folder: str, prefix: str, inputs: Iterable[DiscoveredInput], columns: Sequence[str]
+    rows: Mapping[str, Mapping[str, str]] | None,
+    prefix: str,
+    inputs: Iterable[DiscoveredInput],
+    columns: Sequence[str],
 ) -> Iterator[DiscoveredInput]:
     """Inputs of a folder with what ``participants.tsv`` says of the subject of that very name.
 
     Args:
-        folder: That was searched.
+        rows: Of the table, by subject; None if it has none of the columns.
         prefix: Of the names of its subjects.
         inputs: As they were found.
         columns: To keep.
     """
-    rows = participants(folder, columns)
     unlisted = set[str]()
     for item in inputs:
         participant = item.subject.removeprefix(prefix)

@@ -43,6 +43,7 @@ class Census:
             name of the image, and the pattern.
         label_maps: Inputs that are label maps, by a pattern, a column or a rule of BIDS.
         inputs: Images and label maps; each may have several files.
+        tables: Number of files that are no images, and from which metadata were kept.
     """
 
     taken: int = 0
@@ -57,11 +58,12 @@ class Census:
     fits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     label_maps: int = 0
     inputs: int = 0
+    tables: int = 0
 
     @property
     def seen(self) -> int:
         """Number of all files."""
-        return self.taken + self.ignored.total() + self.unknowns
+        return self.taken + self.tables + self.ignored.total() + self.unknowns
 
     def take(self, count: int = 1) -> None:
         """Count files that are images, or parts of one."""
@@ -75,6 +77,13 @@ class Census:
         """Count a file as ignored by a rule that was counted as taken before."""
         self.taken -= 1
         self.ignored[rule] += 1
+
+    def use_table(self, rule: str) -> None:
+        """Count a file as one that metadata are kept from, which was ignored by a rule before."""
+        if self.ignored[rule]:
+            self.ignored[rule] -= 1
+            self.tables += 1
+        self.ignored += Counter()  # without rules that leave nothing out
 
     def note_misfit(self, name: str) -> None:
         """Count a file as ignored, since no pattern fits it, that was counted as taken before."""
@@ -94,6 +103,7 @@ class Census:
             "seen": self.seen,
             "taken": self.taken,
             "label_maps": self.label_maps,
+            "tables": self.tables,
             "ignored": dict(self.ignored),
             "not_understood": sorted(self.unknown),
             "not_understood_in_all": self.unknowns,
@@ -111,9 +121,10 @@ class Census:
         return " and ".join(f"{n} {kind}{'s' * (n > 1)}" for n, kind in kinds if n)
 
     def __str__(self) -> str:
+        kept_from = f"metadata kept from {self.tables}, " if self.tables else ""
         lines = [
             f"{self.seen} file{'s' * (self.seen != 1)} seen: {self.taken} taken as {self._kinds}, "
-            f"{self.ignored.total()} ignored, {self.unknowns} not recognised"
+            f"{kept_from}{self.ignored.total()} ignored, {self.unknowns} not recognised"
         ]
         if self.ignored:
             rules = (f"{count} {rule}" for rule, count in self.ignored.most_common())
