@@ -57,6 +57,7 @@ COHORT = (
     "verify_cohort",
     "verify_path",
     "chosen_names",
+    "mapped_facts",
     "mapped_opener",
     "mapped_sources",
     "mapped_items",
