@@ -12,6 +12,7 @@ import pytest
 from archive_samples import archive, blobs
 
 import voxarray as vx
+from in_turns import in_turns
 from voxarray.archive.codecs import Codec
 from voxarray.archive.convert import convert
 from voxarray.archive.options import Options
@@ -116,8 +117,9 @@ def test_default_decodes_bytes_without_turning_bits():
     assert all(one.shuffle == "noshuffle" for one in profile("default").candidates(np.dtype("u1")))
 
 
-@pytest.mark.parametrize("name", ["default", "compact", "fast", "labels"])
-@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+@pytest.mark.parametrize(
+    ("name", "dtype"), in_turns(["default", "compact", "fast", "labels"], ["u1", "i2", "f4"])
+)
 def test_a_trial_tries_a_mebibyte_at_most(tmp_path, monkeypatch, name, dtype):
     tried: dict[Codec, int] = {}
     size_of_one = Codec.encoded_size

@@ -17,6 +17,7 @@ import pytest
 
 import voxarray as vx
 from header_samples import everything
+from in_turns import in_turns
 from lying_headers import SAMPLES
 from voxarray.core.errors import SourceChangedError, VoxarrayError
 from voxarray.formats.registry import open_source
@@ -205,10 +206,8 @@ def watched(name, folder, path):
     return [folder / "a.ome.zarr/manifest.json"] if name.startswith("archive") else []
 
 
-@pytest.mark.parametrize("is_warm", [False, True], ids=["cold", "warm"])
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("name", SAMPLES)
-def test_what_changes_after_opening_is_noticed(tmp_path, made, name, change, is_warm):
+@pytest.mark.parametrize(("name", "change", "state"), in_turns(SAMPLES, CHANGES, ["cold", "warm"]))
+def test_what_changes_after_opening_is_noticed(tmp_path, made, name, change, state):
     folder = tmp_path / "0"
     folder.mkdir()
     path, _ = made(name, folder)
@@ -217,7 +216,7 @@ def test_what_changes_after_opening_is_noticed(tmp_path, made, name, change, is_
         shutil.copytree(folder, copy, copy_function=shutil.copy2)
         opened = copy / (SAMPLES[name].opened or path.name)
         source = quietly(opened)
-        if is_warm:
+        if state == "warm":
             everything(source)
         CHANGES[change](copy / file.relative_to(folder))
         if file.name == "manifest.json" and change == "replaced":

@@ -10,6 +10,7 @@ import torchio as tio
 from torch.utils.data import DataLoader
 
 import voxarray as vx
+from in_turns import in_turns
 from patches.conftest import AFFINE, SHAPE, archived, t1_voxels
 from patches.exact_net import exact_net
 from patches.grids import CASES, in_memory, torchios
@@ -145,8 +146,7 @@ def _pooled(volume, patch, overlap, mode, factor, padding):
     return aggregator.get_output_image()
 
 
-@pytest.mark.parametrize("mode", ["crop", "average", "hann"])
-@pytest.mark.parametrize("padding", [None, "edge"])
+@pytest.mark.parametrize(("padding", "mode"), in_turns(["edge", None], ["crop", "average", "hann"]))
 def test_downsampled_predictions_lie_where_they_belong_or_are_refused(mode, padding):
     generator = np.random.default_rng(0)
     right = refused = 0

@@ -65,7 +65,7 @@ def _itk_writes_in_this_process():
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @given(source=sources())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=18, deadline=None)
 def test_what_is_written_comes_back_or_is_refused_or_remarked(suffix, source):
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", VoxarrayWarning)
