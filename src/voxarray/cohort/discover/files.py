@@ -11,6 +11,7 @@ from voxarray.cohort.discover.linked_folders import images_below
 from voxarray.cohort.discover.listing import FolderReader
 from voxarray.cohort.folder import CohortLayout
 from voxarray.formats.registry import is_image_folder, names_archive
+from voxarray.storage.remote.address import is_url
 
 
 def images(
@@ -82,3 +83,10 @@ def _parts(path: str) -> list[str]:
 def is_archive(path: Path) -> bool:
     """Whether a path has the name or the documents of an archive."""
     return names_archive(path) or (path / "zarr.json").is_file()
+
+
+def joined(folder: str, name: str) -> str:
+    """Absolute path, or URL, of an image in a folder."""
+    if is_url(folder):
+        return f"{folder.rstrip('/')}/{name}"
+    return os.path.abspath(os.path.join(folder, name))

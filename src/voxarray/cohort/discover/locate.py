@@ -8,14 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from voxarray.cohort.discover.buckets import is_prefix
 from voxarray.cohort.discover.duplicates import digest_of
+from voxarray.cohort.discover.files import joined
 from voxarray.cohort.discover.manifest_table import name_of
-from voxarray.cohort.discover.search import (
-    fixed_part,
-    found_at,
-    is_image,
-    joined,
-    prefix_of,
-)
+from voxarray.cohort.discover.search import fixed_part, found_at, is_image, prefix_of
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.core.errors import MissingFileError
 from voxarray.storage.remote.address import as_local, is_url

@@ -12,7 +12,7 @@ from voxarray.cohort.discover import bids, closed_folders, manifest_table, path_
 from voxarray.cohort.discover.buckets import is_prefix, objects_below
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.duplicates import EarlierInputs, marked, told_apart
-from voxarray.cohort.discover.files import image_paths, names_below
+from voxarray.cohort.discover.files import image_paths, joined, names_below
 from voxarray.cohort.discover.globs import matches
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
 from voxarray.cohort.discover.label_names import is_like_labels
@@ -369,13 +369,6 @@ class _Search:
             )
         if rows is not None and unlisted:
             bids.warn_of_unlisted(unlisted, rows, self.options.keep_metadata)
-
-
-def joined(folder: str, name: str) -> str:
-    """Absolute path, or URL, of an image in a folder."""
-    if is_url(folder):
-        return f"{folder.rstrip('/')}/{name}"
-    return os.path.abspath(os.path.join(folder, name))
 
 
 def _alone(location: str, name: str, options: ArchiveOptions) -> DiscoveredInput:
