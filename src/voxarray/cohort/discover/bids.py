@@ -10,7 +10,9 @@ from typing import Any
 
 from pathspec import GitIgnoreSpec
 
+from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput, stem
+from voxarray.cohort.discover.listing import BESIDE
 from voxarray.cohort.discover.text_table import (
     NOT_UTF8,
     UTF16,
@@ -159,8 +161,15 @@ class Ignored:
         return False
 
 
-def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str]] | None:
+def participants(
+    folder: str, columns: Iterable[str], census: Census
+) -> dict[str, dict[str, str]] | None:
     """Some columns of ``participants.tsv``, by ``sub-`` label; None if it has none of them.
+
+    Args:
+        folder: In which the table may lie.
+        columns: To keep.
+        census: Told that the table is not ignored, if it has one of the columns.
 
     Raises:
         FormatError: It is no table, has one of these columns twice, or two rows of one participant
@@ -181,6 +190,7 @@ def participants(folder: str, columns: Iterable[str]) -> dict[str, dict[str, str
         for name in (_PARTICIPANT, *present):
             if table.names.count(name) != 1:
                 raise not_once(table.names, name)
+        census.use_table(BESIDE)
         return _by_participant(table, present)
     except TableError as error:
         raise FormatError(

@@ -16,7 +16,6 @@ from voxarray.cohort.discover.files import image_paths, joined, names_below
 from voxarray.cohort.discover.globs import matches
 from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, stem
 from voxarray.cohort.discover.label_names import is_like_labels
-from voxarray.cohort.discover.listing import BESIDE
 from voxarray.cohort.discover.patterns import compile_pattern, progress_in, subject_of
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
@@ -288,15 +287,8 @@ class _Search:
             return self._of_dataset(path, prefix, names)
         else:
             inputs = (_alone(joined(path, name), prefix + name, self.options) for name in names)
-        rows = self._participants(path)
+        rows = bids.participants(path, self.options.keep_metadata, self.census)
         return bids.with_participants(rows, prefix, inputs, self.options.keep_metadata)
-
-    def _participants(self, folder: str) -> dict[str, dict[str, str]] | None:
-        """What is kept of the ``participants.tsv`` of a folder, which is then not ignored."""
-        rows = bids.participants(folder, self.options.keep_metadata)
-        if rows is not None:
-            self.census.use_table(BESIDE)
-        return rows
 
     def _globbed(self, pattern: str) -> Iterator[DiscoveredInput]:
         root = fixed_part(pattern)
@@ -346,7 +338,7 @@ class _Search:
         self, folder: str, prefix: str, names: Sequence[str]
     ) -> Iterator[DiscoveredInput]:
         ignored = bids.Ignored.of(folder)
-        rows = self._participants(folder)
+        rows = bids.participants(folder, self.options.keep_metadata, self.census)
         unlisted = set[str]()
         for name in names:
             rule = bids.ruled_out(name, ignored)
