@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import dask.config
@@ -82,6 +83,15 @@ def test_opening_reads_headers_only(web, tmp_path, name):
     assert reads.voxels == 0
     assert web.seen["bytes"] <= 16 << 10
     assert not copies(tmp_path)
+
+
+def test_each_document_is_asked_for_once(web):
+    asked = Counter()
+    web.refuses = lambda _, path: asked.update([path]) or 0
+    scan = vx.ScalarImage(f"{web.url}/a.ome.zarr")
+    assert scan.spacing
+    assert {Path(path).name for path in asked} == {"manifest.json", "zarr.json"}
+    assert set(asked.values()) == {1}
 
 
 def test_a_slice_of_a_plain_file_reads_its_rows(web):
@@ -339,6 +349,7 @@ def test_without_ranges(web, voxels):
     with pytest.raises(UnsupportedError) as caught:
         vx.ScalarImage(f"{web.url}/a.ome.zarr").numpy()
     assert caught.value.code == "NO_RANGES"
+    assert vx.ScalarImage(f"{web.url}/a.ome.zarr").shape == (1, *voxels.shape)  # no voxels needed
 
 
 def forget():
