@@ -18,6 +18,7 @@ import voxarray as vx
 from inference.reference import network
 from voxarray import layers
 from voxarray.cli.main import main
+from voxarray.inference import cohort_layers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
@@ -149,6 +150,26 @@ def test_a_layer_that_the_catalogue_was_not_told_of_is_listed_by_the_next_run(
         assert ["prediction" in subject for subject in made] == [True] * 3
     assert "prediction" in vx.Cohort(cohort.path)[0]
     assert vx.verify(cohort.path) == []
+
+
+def test_an_archive_that_lacks_the_layer_in_the_catalogue_is_looked_at_though_another_has_it(
+    tmp_path, monkeypatch
+):
+    for number, image in enumerate(("t1", "t2")):
+        scan(number).save(tmp_path / "scans" / f"sub-1_{image}.nii")
+    patterns = {name: f"{{subject}}_{name}.nii" for name in ("t1", "t2")}
+    vx.convert_cohort(
+        tmp_path / "scans", tmp_path / "cohort", image_patterns=patterns, progress=False
+    )
+    cohort = vx.Cohort(tmp_path / "cohort")
+    archives = dict(zip(cohort.table["image"], cohort.table["archive"], strict=True))
+    first = vx.ScalarImage(f"{cohort.path}/{archives['t1']}")
+    label = vx.LabelMap(tensor=np.ones(first.shape, "u1"), affine=first.affine)
+    vx.Archive(first.path).add_labels("organs", label)
+    told = []
+    monkeypatch.setattr(cohort_layers, "tell_cohorts", told.extend)
+    cohort_layers._tell_of_found(cohort, cohort.names, "organs")
+    assert told == [f"{cohort.path}/{archives['t2']}"]
 
 
 @pytest.mark.parametrize("part", [(0, 2), (3, 2), (1, 0), "1/2"])

@@ -212,12 +212,12 @@ def _tell_of_found(cohort: Cohort, names: Sequence[str], layer: str) -> None:
     the catalogue had them: subjects of the cohort would lack them.
     """
     rows = Cohort(cohort.path).table
-    pairs = zip(rows["subject"], rows["labels"], strict=True)
-    listed = {name for name, labels in pairs if layer in labels}
-    unlisted = [name for name in names if name not in listed]
-    if unlisted:
-        parts = [part for name in unlisted for part in cohort.member(name).parts]
-        tell_cohorts([os.path.join(cohort.path, part.archive) for part in parts])
+    pairs = zip(rows["archive"], rows["labels"], strict=True)
+    listed = {archive for archive, labels in pairs if layer in labels}
+    archives = [part.archive for name in names for part in cohort.member(name).parts]
+    # Another image of a subject may have had a layer of this name before.
+    if unlisted := [archive for archive in archives if archive not in listed]:
+        tell_cohorts([os.path.join(cohort.path, archive) for archive in unlisted])
 
 
 def _message(error: Exception) -> str:
