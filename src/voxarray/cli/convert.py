@@ -55,7 +55,8 @@ def command(
     are not converted again: run the command again to resume.
 
     SOURCES may also be one cohort. It becomes another cohort with the same subjects, label maps
-    and metadata or, with --suffix, a folder of files. --query chooses a part of it.
+    and metadata or, with --suffix, a folder of files. --query chooses a part of it, for a
+    destination of its own: archives that are there already stay.
     """
     target = Destination.of(destination)
     target.refuse_mistyped(sources)

@@ -46,11 +46,13 @@ def convert_many(sources: tuple[str, ...], destination: str, arguments: dict[str
         _cohort(Cohort(cohort), query, folder, options, run, suffix)
     if suffix is not None:
         raise click.UsageError(
-            f"--suffix writes the images of a cohort as files, but {why_no_cohort(expanded)}"
+            "--suffix writes the images of a cohort as files, but "
+            + why_no_cohort(expanded, "--suffix")
         )
     if query is not None:
         raise click.UsageError(
-            f"--query chooses among the images of a cohort, but {why_no_cohort(expanded)}"
+            "--query chooses among the images of a cohort, but "
+            + why_no_cohort(expanded, "--query")
         )
 
     def work(watcher: ProgressListener) -> CohortResult:

@@ -117,7 +117,7 @@ def _other_image(folder: CohortLayout) -> str | None:
     )
 
 
-def why_no_cohort(sources: Sequence[str]) -> str:
+def why_no_cohort(sources: Sequence[str], option: str) -> str:
     """Why sources are no cohort of which files could be made, for whoever named them as one."""
     for source in sources:
         path = source if is_url(source) else os.path.expanduser(source)
@@ -140,7 +140,7 @@ def why_no_cohort(sources: Sequence[str]) -> str:
             )
     return (
         f"{', '.join(sources[:3])} is not a cohort: to convert one image, give a file as the "
-        "destination; to convert many, make a cohort first, without --suffix"
+        "destination; to convert many, make a cohort first, without " + option
     )
 
 
