@@ -378,9 +378,8 @@ class Cohort(Sequence[Subject]):
         """Numbers of the rows of images with an archive, by subject."""
         if self._groups is None:
             groups: dict[str, list[int]] = {}
-            for row, (name, status) in enumerate(
-                zip(self._table.subject, self._table.status, strict=True)
-            ):
+            names, statuses = self._table.subject.tolist(), self._table.status.tolist()
+            for row, (name, status) in enumerate(zip(names, statuses, strict=True)):
                 if status == "done":
                     groups.setdefault(name, []).append(row)
             self._groups = groups

@@ -242,6 +242,8 @@ class _Query:
             )
 
     def _refuse_lists(self, column: pd.Series) -> None:
+        if column.dtype != object:  # no other type holds lists
+            return
         if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in column):
             raise self._bad(
                 f"the column {column.name} holds lists: write it behind \"in\", as in 'brain' in "

@@ -52,7 +52,11 @@ def is_number_column(column: Any) -> bool:
 
 def is_text_column(column: Any) -> bool:
     """Whether all that a column holds are texts."""
-    return all(isinstance(value, str) for value in column.dropna())
+    from pandas import StringDtype
+
+    return isinstance(column.dtype, StringDtype) or all(
+        isinstance(value, str) for value in column.dropna()
+    )
 
 
 def are_numbers(compared: Any) -> bool:

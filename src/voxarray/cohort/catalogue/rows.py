@@ -116,7 +116,9 @@ def read(folder: CohortLayout) -> pd.DataFrame:
     """
     rows: pd.DataFrame = parquet.read(folder.catalogue)
     for name in rows.columns.intersection(SPACINGS):  # earlier releases wrote all digits
-        rows[name] = rows[name].map(rounded)
+        # Cohorts have few different spacings, and many rows.
+        numbers, different = rows[name].factorize(use_na_sentinel=False)
+        rows[name] = different.map(rounded).take(numbers)
     return rows
 
 
