@@ -60,6 +60,7 @@ COHORT = (
     "mapped_facts",
     "mapped_opener",
     "mapped_sources",
+    "mapped_layers",
     "mapped_items",
     "mapped",
     "exported_names",

@@ -10,14 +10,14 @@ from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.catalogue.pipelines import PIPELINE
 from voxarray.cohort.mapped_facts import MappedFacts
+from voxarray.cohort.mapped_layers import archives_of
 from voxarray.cohort.mapped_opener import (
     MakesNamedImages,
     MappedOpener,
     TransformLike,
-    archives_of,
     input_and_entry,
 )
-from voxarray.cohort.mapped_sources import MappedSources
+from voxarray.cohort.mapped_sources import MappedSources, layer_of
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.described import description_digest
 from voxarray.cohort.plan.failures import failure_of
@@ -60,7 +60,7 @@ def items_of(
     images = _by_name(member, inputs)
     if isinstance(transform, MakesNamedImages):
         first = MappedSources.of(member, inputs).first
-        images = {image: (kind, first) for image, kind in transform.makes.items()}
+        images = {image: (kind, first, ()) for image, kind in transform.makes.items()}
     return [
         Item(
             slug=slug(name, image),
@@ -68,19 +68,24 @@ def items_of(
             image=image,
             kind=kind,
             origin=origin,
+            layers=tuple(Layer(label, layer_of(origin, label)) for label in labels),
             facts={**facts.image(image, origin), **pipeline},
             key=key_of([name, *of]),
             failure=failure,
         )
-        for image, (kind, origin) in images.items()
+        for image, (kind, origin, labels) in images.items()
     ]
 
 
-def _by_name(member: Member, inputs: Sequence[Input]) -> dict[str, tuple[Kind, Input]]:
-    """The kind and archive of each image of a subject; of those of one name the first."""
-    by_name: dict[str, tuple[Kind, Input]] = {}
+_Failing = tuple[Kind, Input, tuple[str, ...]]
+"""An image of a subject that fails: its kind, its archive, and the names of its label maps."""
+
+
+def _by_name(member: Member, inputs: Sequence[Input]) -> dict[str, _Failing]:
+    """The images of a subject as they are; of those of one name the first."""
+    by_name: dict[str, _Failing] = {}
     for part, origin in zip(member.parts, inputs, strict=True):
-        by_name.setdefault(part.image, (part.kind, origin))
+        by_name.setdefault(part.image, (part.kind, origin, part.labels))
     return by_name
 
 
@@ -94,7 +99,7 @@ def _items_made(
 ) -> list[Item]:
     name, subject = opener.member.name, opener.subject()
     items = []
-    for image, layers in archives_of(subject):
+    for image, layers in archives_of(subject, sources):
         origin = sources.origin(image, subject.get_image(image))
         items.append(
             Item(

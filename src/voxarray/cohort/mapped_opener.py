@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ from voxarray.cohort.plan.item import Input, Item
 from voxarray.cohort.plan.opening import Opened, divided
 from voxarray.core.errors import FormatError, SourceChangedError
 from voxarray.core.transform_misfits import naming_misfits
-from voxarray.image import LabelMap
 from voxarray.subject import Subject
 
 TransformLike = Callable[[Subject], Subject]
@@ -79,25 +78,6 @@ class MappedOpener:
             label = transformed.get_image(layer.name).source
             layers[layer.name] = LabelLayer(label, label.label_table)
         return Opened(source, source.label_table, layers)
-
-
-def archives_of(subject: Subject) -> Iterator[tuple[str, list[str]]]:
-    """Images that get an archive, each with the label maps on its grid."""
-    images = subject.get_images_dict(intensity_only=False)
-    labels_by_image: dict[str, list[str]] = {
-        n: [] for n, i in images.items() if not isinstance(i, LabelMap)
-    }
-    for name, image in images.items():
-        if isinstance(image, LabelMap):
-            match = next(
-                (n for n in labels_by_image if images[n].grid.isclose(image.grid)),
-                None,
-            )
-            if match is None or isinstance(images[match], LabelMap):
-                yield name, []
-            else:
-                labels_by_image[match].append(name)
-    yield from labels_by_image.items()
 
 
 def input_of(root: str, archive: str) -> Input:

@@ -40,7 +40,7 @@ class MappedSources:
             path = os.path.join(member.root, part.archive)
             places[_absolute(path)] = names[part.image] = archive
             for label in part.labels:
-                layer = replace(archive, source=f"{archive.source}/labels/{label}")
+                layer = layer_of(archive, label)
                 places[_absolute(os.path.join(path, "labels", label))] = names[label] = layer
         kinds = [part.kind for part in member.parts]
         first = kinds.index("intensity") if "intensity" in kinds else 0
@@ -60,6 +60,11 @@ class MappedSources:
         if origin_of_name is not None and (not origins or origin_of_name in origins):
             return origin_of_name
         return origins[0] if origins else otherwise or self.first
+
+
+def layer_of(archive: Input, label: str) -> Input:
+    """A label map in an archive, as what an image is made from."""
+    return replace(archive, source=f"{archive.source}/labels/{label}")
 
 
 def _absolute(path: str) -> str:
