@@ -113,18 +113,24 @@ def test_the_old_archive_of_a_label_map_that_is_stored_elsewhere_is_warned_of(wa
             vx.convert_cohort(scans, out, image_patterns=images, label_patterns=labels)
         (told,) = [str(one.message) for one in caught if "NAME_COLLISION" in str(one.message)]
     elif way == "convert":
-        told = run("convert", scans, out, *PATTERNS).stderr
+        done = run("convert", scans, out, *PATTERNS)
+        told = done.stderr
+        assert done.exit_code == 3
     else:
         run("plan", scans, out, *PATTERNS)
         run("convert", scans, out, *PATTERNS, "--partition", "1/1")
-        told = run("finalise", out).stderr
+        done = run("finalise", out)
+        told = done.stderr
+        assert done.exit_code == 3
     assert f"NAME_COLLISION: {out}: the subject 'a' has 'seg' twice" in told
     assert f"An earlier run made subjects/{old.name}, and" in told
     assert f"as subjects/{scan.name}/labels/seg" in told
     assert "delete this archive and run voxarray finalise" in told
     assert "remove-labels" not in told
     shutil.rmtree(old)
-    assert "NAME_COLLISION" not in run("finalise", out).stderr
+    done = run("finalise", out)
+    assert "NAME_COLLISION" not in done.stderr
+    assert done.exit_code == 0
     assert vx.verify(out) == []
     assert bool((vx.Cohort(out)["a"]["seg"].data == 2).all())
 

@@ -142,7 +142,8 @@ def _reasons(result: CohortResult, *, every: bool) -> list[str]:
 
 def _code(result: CohortResult) -> int:
     if not (result.failed or result.remaining or result.interrupted_by):
-        return 0
+        twice = result.summary is not None and result.summary.namesakes
+        return SOME_FAILED if twice else 0  # a cohort cannot open these subjects
     if result.interrupted_by == ASKED_TO_END and (result.remaining or not result.failed):
         return STOPPED
     return SOME_FAILED if result.converted + result.present else NOTHING_DONE

@@ -52,5 +52,5 @@ def command(destination: str, script: str | None, attempt: int) -> None:
         if submitted is not None:
             talk.say(str(submitted))
             return
-    if summary.missing:
+    if summary.missing or summary.namesakes:  # a cohort cannot open subjects with namesakes
         talk.finish(SOME_FAILED if summary.done else NOTHING_DONE)
