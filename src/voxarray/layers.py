@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from voxarray.archive.layer_names import FOLDER, names_in
@@ -161,7 +161,8 @@ class Archive:
         require_free(self._path, name)
         source = image.source
         table = _table(source.label_table, names, colours)
-        with _budget(memory), reporting(progress, str(name)) as report:
+        told = self._told_cohorts(lambda: name in self.labels)
+        with told, _budget(memory), reporting(progress, str(name)) as report:
             add_layer(
                 self._path,
                 name,
@@ -170,7 +171,6 @@ class Archive:
                 options=Options(chunk=chunks, codec=codec),
                 progress=report,
             )
-        tell_cohorts([self._path])
         return LabelMap(f"{self._path}/{FOLDER}/{name}")
 
     def remove_labels(self, name: str) -> None:
@@ -180,8 +180,8 @@ class Archive:
             MissingFileError: If there is no label map of that name (``NO_LABELS``).
             VoxarrayError: As `add_labels`.
         """
-        remove_layer(self._path, name)
-        tell_cohorts([self._path])
+        with self._told_cohorts(lambda: name not in self.labels):
+            remove_layer(self._path, name)
 
     def add_notes(self, **notes: Any) -> None:
         """Add notes to the archive: texts, numbers, lists and objects, as in JSON.
@@ -209,6 +209,23 @@ class Archive:
         return (
             f"Archive({self._path!r}; labels: {list(self.labels)}; generation: {self.generation})"
         )
+
+    @contextmanager
+    def _told_cohorts(self, is_done: Callable[[], bool]) -> Iterator[None]:
+        """Tell cohorts of the change that the body makes.
+
+        A signal or Ctrl-C may come when the change is there and no catalogue knows it yet.
+
+        Args:
+            is_done: Whether the change is there.
+        """
+        try:
+            yield
+            tell_cohorts([self._path])
+        except KeyboardInterrupt:
+            if is_done():
+                tell_cohorts([self._path])
+            raise
 
     @property
     def _manifest(self) -> Manifest:

@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 
 import voxarray as vx
+from voxarray import layers
 from voxarray.cli.main import main
 from voxarray.core import memory
 
@@ -149,6 +150,77 @@ def test_who_is_stopped_leaves_nothing_waiting(cohort):
     with pytest.raises(KeyboardInterrupt):
         vx.infer(bright, cohort, patch_size=8, executor=executor, progress=False)
     assert [future.cancelled() for future in executor.futures] == [False, True, True]
+
+
+def stop_after(monkeypatch, function, at=1):
+    """Interrupt whoever has called a function of `voxarray.layers` so many times."""
+    calls, unstopped = [], getattr(layers, function)
+
+    def stopping(*arguments, **named):
+        calls.append(1)
+        if function != "tell_cohorts":
+            unstopped(*arguments, **named)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return unstopped(*arguments, **named) if function == "tell_cohorts" else None
+
+    monkeypatch.setattr(layers, function, stopping)
+
+
+def listed_and_there(cohort):
+    """Whether the layer is listed, and whether it is there, of each archive."""
+    table = vx.Cohort(cohort.path).table
+    paths = [os.path.join(cohort.path, archive) for archive in table["archive"]]
+    there = ["prediction" in vx.Archive(path).labels for path in paths]
+    return ["prediction" in names for names in table["labels"]], there
+
+
+@pytest.mark.parametrize("function", ["add_layer", "tell_cohorts"])
+def test_who_is_stopped_lists_what_is_there(cohort, monkeypatch, function):
+    """The layer was published, and the stop came before the catalogue had it."""
+    stop_after(monkeypatch, function, at=2)
+    with pytest.raises(KeyboardInterrupt):
+        vx.infer(bright, cohort, patch_size=8, progress=False)
+    listed, there = listed_and_there(cohort)
+    assert sum(there) == 2
+    assert listed == there
+
+
+class StoppedBeforeItTells(Executor):
+    """A worker to which the signal was sent, too, and which could tell nobody of its layer."""
+
+    def __init__(self):
+        self.begun = False
+
+    def submit(self, function, *arguments):
+        future = Future()
+        if not self.begun:
+            self.begun = True
+            future.set_running_or_notify_cancel()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(layers, "tell_cohorts", lambda _: None)
+                function(*arguments)
+            future.set_exception(KeyboardInterrupt())
+        return future
+
+
+def test_who_is_stopped_lists_what_stopped_workers_have_added(cohort):
+    with pytest.raises(KeyboardInterrupt):
+        vx.infer(bright, cohort, patch_size=8, executor=StoppedBeforeItTells(), progress=False)
+    listed, there = listed_and_there(cohort)
+    assert sum(there) == 1
+    assert listed == there
+
+
+@pytest.mark.parametrize("function", ["remove_layer", "tell_cohorts"])
+def test_who_is_stopped_lists_no_layer_that_is_gone(cohort, monkeypatch, function):
+    vx.infer(bright, cohort, patch_size=8, progress=False)
+    stop_after(monkeypatch, function)
+    with pytest.raises(KeyboardInterrupt):
+        vx.Archive(cohort[0].get_first_image().source.path).remove_labels("prediction")
+    listed, there = listed_and_there(cohort)
+    assert sum(there) == 2
+    assert listed == there
 
 
 @pytest.mark.filterwarnings("ignore")

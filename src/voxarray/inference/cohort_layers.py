@@ -191,16 +191,23 @@ def ends_of_layers(
     names = cohort.names
     part = names if partition is None else names[partition[0] - 1 :: partition[1]]
     ends: dict[str, Exception | None] = {}
-    with _executor(workers, scheduler, executor) as pool:
-        # A task that cannot fail: if it does, no process began, and no subject is to blame.
-        first_task = pool.submit(os.getpid) if workers and pool is not None else None
-        for name, finished in _runs(transform, cohort, part, layer, pool, progress):
-            ends[name] = None
-            try:
-                finished()
-            except Exception as error:  # ours, of the user's transform, or of a worker that is lost
-                ends[name] = error
-        why = first_task.exception() if first_task is not None else None
+    begun: list[str] = []
+    try:
+        with _executor(workers, scheduler, executor) as pool:
+            # A task that cannot fail: if it does, no process began, and no subject is to blame.
+            first_task = pool.submit(os.getpid) if workers and pool is not None else None
+            for name, finished in _runs(transform, cohort, part, layer, pool, progress, begun):
+                ends[name] = None
+                try:
+                    finished()
+                except Exception as error:  # ours, of the user's transform, or of a lost worker
+                    ends[name] = error
+            why = first_task.exception() if first_task is not None else None
+    except KeyboardInterrupt:
+        # A layer may have been published, though the catalogue does not list it yet. The same goes
+        # for workers, to which the signal may have been sent, too.
+        _tell_of_found(cohort, begun, layer)
+        raise
     if why is not None:
         raise workers_not_started(workers, why) from why
     _tell_of_found(cohort, [name for name, error in ends.items() if error is None], layer)
@@ -208,7 +215,7 @@ def ends_of_layers(
 
 
 def _tell_of_found(cohort: Cohort, names: Sequence[str], layer: str) -> None:
-    """List layers that were there already, though the process that added them was killed before
+    """List layers that are there, though the process that added them was killed or stopped before
     the catalogue had them: subjects of the cohort would lack them.
     """
     rows = Cohort(cohort.path).table
@@ -231,10 +238,15 @@ def _runs(
     layer: str,
     pool: Executor | None,
     progress: ProgressOption,
+    begun: list[str],
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Each subject, and what waits for its prediction or makes it."""
+    """Each subject, and what waits for its prediction or makes it.
+
+    Whatever ends this, `begun` then names the subjects whose prediction has begun.
+    """
     if pool is None:
         for name in names:
+            begun.append(name)
             yield (
                 name,
                 lambda name=name: predict_layer(  # type: ignore[misc]
@@ -251,8 +263,7 @@ def _runs(
         for future in as_completed(futures):
             yield futures[future], future.result
     finally:  # who is stopped waits for those that run, and for no others
-        for future in futures:
-            future.cancel()
+        begun += [name for future, name in futures.items() if not future.cancel()]
 
 
 def _in_worker(
