@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import pytest
+from cohort_samples import report_codes, run, save
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +15,8 @@ from voxarray.cohort.catalogue import journal as journals
 from voxarray.cohort.catalogue.journal import BEGUN, Journal, records, records_of_failing
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
+from voxarray.cohort.plan.plan import Plan
+from voxarray.cohort.run.build import build
 from voxarray.cohort.run.task import Result
 
 SLUGS = st.sampled_from(["a-1", "b_2.x", "sub-é", 'quoted"slug'])
@@ -26,6 +31,7 @@ RESULTS = st.builds(
     remarks=st.lists(WORDS, max_size=2).map(tuple),
 )
 STEPS = st.lists(st.lists(st.tuples(RESULTS, st.booleans()), max_size=5), max_size=3)
+WHY = {"code": "BAD_GZIP", "message": "it is damaged", "file": "b.nii.gz"}
 CUT = b'{"slug": "a-1", "status": "fai'
 
 
@@ -50,9 +56,9 @@ def test_last_failures_are_those_of_all_records(tmp_path_factory, processes, cut
 
 def test_records_in_another_form_count_too(tmp_path):
     lines = [
-        {"failure": {"code": "A"}, "time": "1", "status": "failed", "slug": "a"},
+        {"failure": {**WHY, "code": "A"}, "time": "1", "status": "failed", "slug": "a"},
         {"time": "2", "slug": "a", "status": "converted", "failure": None},
-        {"time": "3", "slug": "b", "status": "failed", "failure": {"code": "B"}},
+        {"time": "3", "slug": "b", "status": "failed", "failure": {**WHY, "code": "B"}},
         {"time": "4", "slug": "c", "status": "converted"},
     ]
     for number, separators in enumerate([(",", ":"), (", ", ": ")]):
@@ -77,3 +83,50 @@ def test_lines_of_successes_are_not_parsed(tmp_path, monkeypatch):
     monkeypatch.setattr(journals, "_parsed", lambda line: parsed.append(line) or parse(line))
     assert [record["slug"] for record in records_of_failing(str(tmp_path))] == ["b", "b"]
     assert all(b'"b"' in line for line in parsed)
+
+
+ODD = [
+    *({"failure": failure} for failure in ("BAD_GZIP", ["BAD_GZIP"], [], 5, {}, True, [WHY])),
+    *({"failure": {name: WHY[name] for name in WHY if name != absent}} for absent in WHY),
+    *({"failure": {**WHY, name: odd}} for name in WHY for odd in (5, None, ["b"])),
+    {"failure": {**WHY, "lasting": "for ever"}},
+    *({name: odd} for name in ("seconds", "peak", "voxel_bytes") for odd in ("1", [1], 1 << 99)),
+    *({name: odd} for name in ("slug", "status", "key") for odd in (5, None, ["b"], {})),
+    {"remarks": 5},
+    {"remarks": None},
+    {"remarks": [5]},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_an_odd_line_is_left_out_and_the_others_count(tmp_path, odd):
+    """It ended `finalise`, `convert` and `verify` with an unexpected error."""
+    folder = CohortLayout(str(tmp_path))
+    line = Result("b", "failed", "k", Failure("BAD_GZIP", "it is damaged", "b.nii.gz")).record()
+    lines = [
+        json.dumps({**line, **changed, "time": str(number)})
+        for number, changed in enumerate([{}, odd, {"slug": "c"}])
+    ]
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "a.jsonl").write_text("\n".join(lines))
+    others = [json.loads(lines[0]), json.loads(lines[2])]
+    assert list(finalise.last_failures(folder).values()) == others
+    assert list(records(folder.journal)) == others
+
+
+def test_a_failure_in_the_words_of_a_newer_release_counts(tmp_path):
+    """A key that it adds to failures ended these commands with an unexpected error."""
+    scan, cohort = save(tmp_path / "in" / "a.nii.gz"), tmp_path / "out"
+    build(scan.parent, cohort)
+    (item,) = Plan.read(CohortLayout(str(cohort)).plan).items
+    shutil.rmtree(CohortLayout(str(cohort)).archive(item.slug, zipped=False))
+    failure = {**WHY, "lasting": True, "stage": "decoding"}
+    line = Result(item.slug, "failed", item.key).record() | {"failure": failure, "time": "9"}
+    odd = {**line, "failure": "BAD_GZIP"}
+    (cohort / "journal" / "z.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(odd)}\n")
+    commands = [["finalise", cohort], ["convert", scan.parent, cohort], ["catalogue", cohort]]
+    for words in [*commands, ["catalogue", cohort, "--log", "a"], ["verify", "--quick", cohort]]:
+        done = run(*words)
+        assert "unexpected" not in done.output, done.output
+        assert list(report_codes(cohort).values()) == ["BAD_GZIP"]
+    assert "BAD_GZIP: it is damaged" in done.output

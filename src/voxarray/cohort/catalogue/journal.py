@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterable, Iterator, Set
 from typing import Any, Literal
 
+from voxarray.cohort.plan.item import Failure
 from voxarray.core import portable
 from voxarray.core.disk import sync
 from voxarray.storage.folder_lock import random_identity
@@ -30,6 +31,7 @@ _How = Literal["noted", "kept", "synced"]
 _SUFFIX = ".jsonl"
 _BEGINNING = re.compile(rb'\{"slug": "([\w.-]*)"')
 _LONG = 64 << 10
+_LARGEST = 1 << 62
 _lock = threading.Lock()
 _open: dict[str, Journal] = {}
 
@@ -215,10 +217,31 @@ def _may_be_of(line: bytes, slugs: Set[str]) -> bool:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The record in a line; None if it was cut short, or is none that `Result.record` makes."""
     try:
         record = json.loads(line)
-    except ValueError:
+        return record if _is_record(record) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Whether each value is what readers take it for; errors say no, too.
+
+    A single odd line, of a damaged disk or of another release, must not cost a whole cohort its
+    catalogue. Keys that another release adds are no harm.
+    """
+    texts = [record["slug"], record["status"], record.get("key", ""), *record.get("remarks", ())]
+    numbers = [record.get(name) for name in ("seconds", "peak", "voxel_bytes")]
+    if record.get("failure") is not None:
+        Failure.from_json(record["failure"])
     return (
-        record if isinstance(record, dict) and {"slug", "status", "time"} <= set(record) else None
+        "time" in record
+        and all(isinstance(text, str) for text in texts)
+        and all(number is None or _is_number(number) for number in numbers)
     )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a table can hold it as a number of 64 bits."""
+    return isinstance(value, int | float) and -_LARGEST <= value <= _LARGEST

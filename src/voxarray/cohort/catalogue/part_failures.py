@@ -49,7 +49,7 @@ def read(folder: CohortLayout, part: tuple[int, int]) -> Noted:
             }
             for slug, key, failure in lines
         }
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}  # these images are then tried again
 
 

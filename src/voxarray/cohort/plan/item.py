@@ -36,9 +36,17 @@ class Failure(SentRecord):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Failure:
-        """The failure that `to_json` wrote; raises KeyError or TypeError for other content."""
-        fields = {**content}
-        return cls(permanent=fields.pop("lasting", False), **fields)
+        """The failure that `to_json` wrote, without what a newer release may add to it.
+
+        Raises:
+            KeyError, TypeError: For other content.
+        """
+        code, message, file = (content[name] for name in ("code", "message", "file"))
+        permanent = content.get("lasting", False)
+        texts = (code, message, file)
+        if not all(isinstance(text, str) for text in texts) or not isinstance(permanent, bool):
+            raise TypeError("a failure is told in texts, and lasts or does not")
+        return cls(code, message, file, permanent)
 
 
 @dataclass(frozen=True, slots=True)
