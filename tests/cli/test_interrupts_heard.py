@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from voxarray.cli.outcome import interrupts_heard
+from voxarray.cli.outcome import interrupts_heard, told_when_stopped
 from voxarray.cohort.run.interrupts import stoppable
+from voxarray.core.exit_codes import STOPPED
 
 
 class _Interrupted:
@@ -68,3 +69,23 @@ def test_the_hook_of_before_is_put_back():
     with interrupts_heard():
         assert sys.unraisablehook is not before
     assert sys.unraisablehook is before
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("new", "new is not made; run"),
+        ("", "is not finished; what is there stays; run"),
+        ("s3://user:secret@bucket/new", "bucket/new is not finished; what is there stays; run"),
+    ],
+)
+def test_what_is_there_is_not_said_to_be_unmade(tmp_path, capsys, name, told):
+    """A cohort that gets layers was said to be not made, though it is there."""
+    destination = name if "://" in name else str(tmp_path / name)
+    with pytest.raises(SystemExit) as ended, told_when_stopped(destination):
+        raise KeyboardInterrupt
+    assert ended.value.code == STOPPED
+    said = capsys.readouterr().err
+    assert told in said
+    assert "secret" not in said
+    assert ("not made" in said) == (name == "new")

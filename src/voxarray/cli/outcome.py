@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,13 +147,19 @@ def fatal() -> Iterator[None]:
 
 @contextmanager
 def told_when_stopped(destination: str) -> Iterator[None]:
-    """Whoever is asked to end by a signal or Ctrl-C says so, and exits with `STOPPED`."""
+    """Whoever is asked to end by a signal or Ctrl-C says so, and exits with `STOPPED`.
+
+    Args:
+        destination: A file, an archive or a cohort, which may be there already.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        console().complain(
-            f"stopped: {destination} is not made; run the same command again to resume"
-        )
+        state = f"{destination} is not made"
+        if is_url(destination) or os.path.lexists(os.path.expanduser(destination)):
+            shown = path_without_secrets(destination)
+            state = f"work on {shown} is not finished; what is there stays"
+        console().complain(f"stopped: {state}; run the same command again to resume")
         sys.exit(STOPPED)
 
 
