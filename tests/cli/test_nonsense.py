@@ -125,3 +125,36 @@ def test_what_exists_is_replaced_by_an_option_of_the_command_line(files, monkeyp
     done = CliRunner().invoke(main, [*command, "scan.nii.gz", "labels.nii.gz", *more])
     assert done.exit_code == 1
     assert "--overwrite" in done.output
+
+
+QUERIED = {
+    "catalogue": ["cohort"],
+    "convert": ["cohort", "copy"],
+    "evaluate": ["cohort", "cohort"],
+    "infer": ["net.ts", "cohort", "predicted", "--patch-size", "8"],
+    "preprocess": ["cohort", "out", "--pipeline", "pipeline.yaml"],
+}
+
+
+def test_the_commands_with_queries_are_known():
+    names = {param.name for param in main.get_command(None, "evaluate").params}
+    assert {"query", "reference_query"} <= names
+    queried = [
+        name
+        for name in CALLS
+        if "query" in {param.name for param in main.get_command(None, name).params}
+    ]
+    assert sorted(QUERIED) == sorted(queried)
+
+
+@pytest.mark.parametrize("command", QUERIED)
+def test_a_second_query_is_refused(files, monkeypatch, command):
+    """The first was dropped without a word: subjects were chosen that it excludes."""
+    monkeypatch.chdir(files)
+    flags = ["--query", "--reference-query"] if command == "evaluate" else ["--query"]
+    for flag in flags:
+        twice = [flag, "spacing_max < 2", flag, "subject != 'a'"]
+        done = CliRunner().invoke(main, [command, *QUERIED[command], *twice])
+        assert done.exit_code == 2, done.output
+        assert f"{flag} is given 2 times: join the conditions with `and`" in done.output
+        assert "(spacing_max < 2) and (subject != " in done.output

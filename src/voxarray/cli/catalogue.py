@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from voxarray.cli.console import console
+from voxarray.cli.options import query_option
 from voxarray.cli.outcome import fatal
 from voxarray.core.errors import FormatError
 from voxarray.core.printable import cell, printable
@@ -29,7 +30,7 @@ _IN_QUERIES = (
 
 @click.command("catalogue")
 @click.argument("destination", metavar="COHORT")
-@click.option("--query", help='Only rows that match this condition, such as "spacing_max < 2"')
+@query_option("--query", help='Only rows that match this condition, such as "spacing_max < 2"')
 @click.option(
     "--columns",
     metavar="NAME,NAME,...",

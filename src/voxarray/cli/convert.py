@@ -32,7 +32,7 @@ from voxarray.storage.remote.address import is_url
     help="If SOURCES is a cohort: write its images and label maps as files of this format, "
     "such as .nii.gz, to DESTINATION/SUBJECT/NAME.nii.gz",
 )
-@click.option(
+@common.query_option(
     "--query",
     help="If SOURCES is a cohort: only its images that match this condition, such as "
     '"spacing_max < 2"',

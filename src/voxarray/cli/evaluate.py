@@ -9,7 +9,7 @@ import click
 
 from voxarray.cli.console import console, output_options
 from voxarray.cli.given_cohort import is_cohort
-from voxarray.cli.options import checked_size
+from voxarray.cli.options import checked_size, query_option
 from voxarray.cli.outcome import Outcome
 from voxarray.cohort.cohort import Cohort
 from voxarray.core.errors import VoxarrayError
@@ -39,12 +39,12 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
     "--reference-layer",
     help="If REFERENCE is a cohort: in each subject, the label map of this name is the reference",
 )
-@click.option(
+@query_option(
     "--query",
     help="If both are cohorts: only subjects of PREDICTION that match this condition, such as "
     "\"'organs' in labels\"",
 )
-@click.option(
+@query_option(
     "--reference-query",
     help="If both are cohorts: only subjects of REFERENCE that match this condition",
 )

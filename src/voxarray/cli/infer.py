@@ -141,7 +141,7 @@ class _Infer(click.Command):
 @click.option(
     "--pipeline", type=click.Path(dir_okay=False), help="YAML file of transforms to apply first"
 )
-@click.option(
+@common.query_option(
     "--query",
     help="If SOURCE is a cohort: only its images that match this condition, such as "
     '"spacing_max < 2"',

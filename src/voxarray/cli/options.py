@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,24 @@ def _named_patterns(
 ) -> tuple[tuple[str, str], ...]:
     pairs = [text.partition("=") for text in texts]
     return tuple((name, text) if equals else ("", name) for name, equals, text in pairs)
+
+
+def query_option(name: str, *, help: str) -> Callable[[Command], Command]:  # noqa: A002
+    """An option for a query, which is refused if it is given twice: the last would count alone."""
+    return click.option(name, multiple=True, callback=_single_query, help=help)
+
+
+def _single_query(
+    _: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> str | None:
+    if len(texts) > 1:
+        name = parameter.opts[0]
+        joined = " and ".join(f"({text})" for text in texts)
+        raise click.UsageError(
+            f"{name} is given {len(texts)} times: join the conditions with `and`, as in "
+            f"{name} {shlex.quote(joined)}"
+        )
+    return texts[0] if texts else None
 
 
 def encoding_options(command: Command) -> Command:

@@ -44,7 +44,7 @@ _OF_WORKERS = {
     help="YAML file with a list of transforms. If preprocess made a cohort, its folder holds the "
     "pipeline, as pipeline.yaml",
 )
-@click.option(
+@common.query_option(
     "--query",
     help='Only the images of COHORT that match this condition, such as "spacing_max < 2"',
 )

@@ -110,7 +110,7 @@ def _made(
         return existing
     raise ArchiveExistsError(
         f"{scan.path} has a layer {layer!r} that {maker} made: remove it first (voxarray "
-        "remove-labels, of an archive or a whole cohort), or give another name as layer=",
+        "remove-labels, of an archive or a whole cohort), or give another name by layer= (--layer)",
         code="NAME_TAKEN",
         path=scan.path,
     )
