@@ -210,7 +210,8 @@ def test_only_failures_are_waited_for(tmp_path, monkeypatch):
     count = len(synced)
     journal.append({"slug": "b", "status": "converted", "failure": None})
     assert len(synced) == count
-    journal.append({"slug": "c", "status": "failed", "failure": {"code": "X"}})
+    failure = {"code": "X", "message": "it cannot be read", "file": "c.nii"}
+    journal.append({"slug": "c", "status": "failed", "failure": failure})
     assert len(synced) == count + 1
     assert [one["slug"] for one in records(str(tmp_path))] == ["a", "b", "c"]
     journal.close()

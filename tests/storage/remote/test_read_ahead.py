@@ -110,10 +110,11 @@ def ahead(monkeypatch):
     """Numbers of parts that are fetched ahead at once, and of bytes: the most of each."""
     most, begin = {"parts": 0, "all": 0, "bytes": 0, "fetched": 0}, request_slots.Slots.begin_ahead
 
-    def counted(one, *args):
-        result = begin(one, *args)
+    def counted(one, requests, is_wanted):
+        result = begin(one, requests, is_wanted)
         most["fetched"] += result
-        most["parts"] = max(most["parts"], one.ahead)
+        if not is_wanted:  # what somebody waits for by now may take the places of others
+            most["parts"] = max(most["parts"], one.ahead if result else 0)
         most["all"] = max(most["all"], one.all)
         most["bytes"] = max(most["bytes"], prefetch._prefetches._bytes)
         return result
