@@ -60,14 +60,14 @@ def compared(kind: str, rounds: int, delay: float) -> dict[str, Any]:
     size, count = KINDS[kind]
     scans, seconds_by_name = scans_of(size, count), dict[str, list[float]]()
     source = str(scans) if count > 1 else str(next(scans.iterdir()))
-    convert = vx.convert_cohort if count > 1 else vx.convert
+    convert, made = (vx.convert_cohort, "made") if count > 1 else (vx.convert, "made.ome.zarr")
     for number in range(rounds + 1):
-        folder = fresh_output("bucket") / "made.ome.zarr"
+        folder = fresh_output("bucket") / made
         folder.parent.mkdir(parents=True)
         with bucket(delay) as settings:
             local = _seconds(convert, source, folder)
             upload = _seconds(_put_all, folder, settings)
-            remote = _seconds(convert, source, "s3://bucket/made.ome.zarr")
+            remote = _seconds(convert, source, f"s3://bucket/{made}")
         shutil.rmtree(folder.parent)
         if number:  # the first imports and connects
             for name, seconds in (("local", local), ("put", upload), ("bucket", remote)):
