@@ -191,7 +191,7 @@ class Manifest:
         if KEY not in store:
             raise MissingDataError(
                 f"{store.path} has no {KEY}: its conversion did not finish or it was not copied "
-                "whole; convert the source again",
+                f"whole; copy it again, or {MAKE_AGAIN}",
                 code="NO_MANIFEST",
                 path=store.path,
             )

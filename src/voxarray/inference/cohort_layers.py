@@ -9,7 +9,6 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from contextlib import contextmanager
 from typing import Any
 
-from voxarray.archive.layer_names import FOLDER
 from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
@@ -43,7 +42,7 @@ def add_layer(
     """As `predict_layer`, for one subject alone."""
     label_map = predict_layer(transform, subject, layer, progress, may_be_there=may_be_there)
     if may_be_there:  # and may have been added by a process that was killed before it told
-        tell_cohorts([str(label_map.path).rpartition(f"/{FOLDER}/")[0]])
+        tell_cohorts([os.path.dirname(os.path.dirname(str(label_map.path)))])
     return label_map
 
 

@@ -135,8 +135,7 @@ def why_no_cohort(sources: Sequence[str], option: str) -> str:
         if other := _other_image(folder):
             return (
                 f"{source} holds images outside of the cohort's archives, such as {other}: move "
-                "them out of it, or use vx.Cohort(path).save(folder, suffix=), which leaves "
-                "them alone"
+                "them out of it, or open it in Python (vx.Cohort), which leaves them alone"
             )
     return (
         f"{', '.join(sources[:3])} is not a cohort: to convert one image, give a file as the "
