@@ -94,31 +94,35 @@ def _instead(loaded: dict[str, Any]) -> str:
             f"{scans['voxarray convert']:.1f} s",
         ],
         [
-            f"a {loaded['patches']['patch']}³ patch of a stored scan",
-            "TorchIO 1.2.1, `.nii.gz`",
+            f"a {loaded['patches']['patch']}³ patch of a {loaded['patches']['size']}³ scan",
+            "TorchIO 1.2.1, from a `.nii.gz`",
             f"{patches['torchio1']:,.0f} ms",
-            f"{patches['patches']['voxarray']:.1f} ms",
+            f"{patches['patches']['voxarray']:.1f} ms, from an archive",
         ],
         [
-            "canonical, resampled, cropped, normalised",
+            "a 512³ `.nii.gz` made canonical, resampled, cropped, normalised",
             "TorchIO 1.2.1",
             _full_cost(preprocess["TorchIO 1.2.1, to a .nii"]),
             _full_cost(preprocess["voxarray, to an archive"]),
         ],
         [
-            "patches for training, two workers",
+            f"{loaded['loading']['patch']}³ patches for training, two workers",
             "zarr-python, same archive",
-            f"{loading['zarr-python']:,.0f} a second",
-            f"{loading['voxarray, default']:,.0f} a second",
+            f"{loading['zarr-python']:,.0f} patches a second",
+            f"{loading['voxarray, default']:,.0f} patches a second",
         ],
     ]
     caption = (
-        "Wall time and peak memory (without the memory of the imports), on phantoms that resemble "
-        "a head. [All figures and all compared libraries](benchmarks/README.md), "
-        "including the figures where voxarray is not the fastest."
+        "The last two columns compare wall time and peak memory (without the memory of the "
+        "imports). The scans are phantoms that resemble a head. [All figures and all compared "
+        "libraries](benchmarks/README.md), including the figures where voxarray is not the fastest."
     )
     return "\n\n".join(
-        [caption, _grid(["", "instead", "costs", "voxarray"], lines), _where(convert)]
+        [
+            caption,
+            _grid(["task", "another tool", "with this tool", "with voxarray"], lines),
+            _where(convert),
+        ]
     )
 
 
@@ -151,15 +155,16 @@ def _profiles(result: dict[str, Any]) -> str:
     load = result["machine"]["load"][0]
     caption = (
         "Each column is a codec, the argument `codec=` of `vx.convert` and `image.save`. Each "
-        "cell has three numbers: the size of all levels, as a multiple of the `.nii.gz` · "
+        "cell has three numbers: the size of all levels together, divided by that of the "
+        "`.nii.gz` · "
         "encoding speed · decoding speed, both in MB a second on one core. "
         "[Which to choose](notebooks/pages/how-to/archive-and-convert.md)."
     )
-    titles = ["", *(f"`{name}`" for name in _PROFILES)]
+    titles = ["voxels", *(f"`{name}`" for name in _PROFILES)]
     where = (
         f"<sub>{result['date'][:10]}, {result['machine']['cpu']} with a load average of "
         f"{load:.0f}. Sizes are the same on every machine, speeds are not"
-        f"{'; on an idle machine they are higher' if load >= 1 else ''}.</sub>"
+        f"{'; on an idle machine, speeds are higher' if load >= 1 else ''}.</sub>"
     )
     return "\n\n".join([caption, _grid(titles, lines), where])
 
@@ -465,7 +470,7 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _grid(titles: list[str], lines: Iterable[list[str]]) -> str:
-    texts = ("leaves out", "instead")
+    texts = ("leaves out", "another tool")
     numbers = ["---" if title in texts else "---:" for title in titles[1:]]
     rows = [titles, ["---", *numbers], *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
