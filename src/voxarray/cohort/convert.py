@@ -94,8 +94,8 @@ def convert_cohort(
             conversions. If it starts processes on this machine, they share the memory budget and
             the cores.
         overwrite: Replace all existing archives, even those that are up to date. Label maps and
-            notes that were added to them are deleted, and a warning names them first. To make one
-            archive alone again, delete it and convert without ``overwrite``.
+            notes that were added to them are deleted, and a warning names them first. To make only
+            one archive again, delete it and convert without ``overwrite``.
         progress: True shows a progress bar, False none, None (the default) only in a terminal or
             notebook; or a function of (bytes done, bytes in all).
 

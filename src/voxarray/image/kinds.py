@@ -58,7 +58,7 @@ class LabelMap(Image):
     fixed_type: ClassVar[str | None] = LABEL
 
     def count_nonzero(self, *, progress: ProgressOption = None) -> int:
-        """Number of voxels that are not 0, counted out of core.
+        """Number of voxels that are not 0, counted piece by piece.
 
         Args:
             progress: As for `statistics`.
@@ -71,7 +71,7 @@ class LabelMap(Image):
 
     @names_exhaustion
     def count_labels(self, *, progress: ProgressOption = None) -> dict[int | float, int]:
-        """Number of voxels of each label, ascending, counted out of core.
+        """Number of voxels of each label, ascending, counted piece by piece.
 
         Keys are integers, even if the file stores floats; only values that are not whole numbers
         have floats as keys, as in TorchIO.
