@@ -150,7 +150,7 @@ def test_edges_that_would_not_nest(chunk):
     ("chunk", "shard"), [((1, 2, 2, 2), (1, 3, 4, 4)), ((1, 0, 2, 2), (1, 4, 4, 4))]
 )
 def test_layouts_that_are_none(chunk, shard):
-    with pytest.raises(FormatError, match="whole numbers of chunks") as caught:
+    with pytest.raises(FormatError, match="whole multiples of chunks") as caught:
         Layout((1, 8, 8, 8), chunk, shard)
     assert caught.value.code == "BAD_LAYOUT"
 

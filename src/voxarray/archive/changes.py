@@ -58,7 +58,7 @@ class Change:
         """
         if current.version < manifests.VERSION:
             raise UnsupportedError(
-                f"{path} is of format version {current.version}, which cannot be added to: "
+                f"{path} has format version {current.version}, to which nothing can be added: "
                 f"{MAKE_AGAIN}",
                 code="OLD_VERSION",
                 path=path,

@@ -24,10 +24,10 @@ from voxarray.storage.folder_lock import Ownership
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
     """Remove files that interrupted conversions left in PATH.
 
-    Subfolders are searched, too. A lock shows whether the conversion that wrote a file still runs;
-    files of conversions that ended are removed. On some file systems, in buckets (s3://...) and for
-    files of voxarray 0.1 there are no locks, so clean cannot tell. It keeps such files, unless you
-    give --unlocked. Use that only while nobody converts there.
+    Subfolders are searched, too. A lock shows whether the conversion that left a file still runs;
+    if it does, the file is kept. On some file systems, in buckets (s3://...) and for files of
+    voxarray 0.1 there are no locks, so clean cannot tell. It keeps such files, unless you give
+    --unlocked. Use that only while nobody converts there.
     """
     talk = console()
     leftovers = clean(path, unlocked=unlocked, dry_run=dry_run)

@@ -50,9 +50,9 @@ def command(
     another format (.nii.gz, .nrrd, .mha, ...), SOURCES must be one image.
 
     Otherwise DESTINATION becomes a cohort: a folder with a Zarr archive for each image, and a
-    catalogue. SOURCES are files, folders, globs, a BIDS dataset, a manifest (.csv, .tsv,
-    .parquet), a list of paths or URLs (.txt), or URLs. Images that are up to date in DESTINATION
-    are not converted again: run the command again to resume.
+    catalogue. SOURCES are files, folders, globs, a BIDS dataset, a manifest (a table of images:
+    .csv, .tsv, .parquet), a list of paths or URLs (.txt), or URLs. Images that are up to date in
+    DESTINATION are not converted again: run the command again to resume.
 
     SOURCES may also be one cohort. It becomes another cohort with the same subjects, label maps
     and metadata or, with --suffix, a folder of files. --query chooses a part of it, for a

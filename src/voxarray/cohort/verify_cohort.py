@@ -143,8 +143,8 @@ def _mendable_alone(problems: Sequence[Problem]) -> list[Problem]:
 
 
 _ALONE = (
-    "; but --overwrite makes ALL archives of the cohort again, without label maps and notes that "
-    "were added to any of them"
+    ". The option --overwrite makes ALL archives of the cohort again, without label maps and notes "
+    "that were added to any of them"
 )
 
 

@@ -11,7 +11,7 @@ is also the built-in error that a caller would expect to catch:
     │   ├── ChecksumError                   the bytes are not those that were written
     │   └── UnsupportedError                valid, but not something voxarray can hold
     │       ├── UnknownModeError (KeyError) a mode whose name is unknown
-    │       └── OperatorError (TypeError)   arithmetic and order of images
+    │       └── OperatorError (TypeError)   operators such as + and < of images
     ├── ArchiveError (OSError)              an archive that cannot be read or written now
     │   ├── MissingDataError                a shard or file that must exist does not
     │   └── ArchiveExistsError (FileExistsError)
@@ -173,7 +173,7 @@ class UnknownModeError(UnsupportedError, KeyError):
 
 
 class OperatorError(UnsupportedError, TypeError):
-    """Arithmetic or ordering of images, which have no such operators.
+    """An operator such as + or < between images, which have none.
 
     Calculate with ``image.array``, or apply a transform such as ``vx.Lambda``.
     """

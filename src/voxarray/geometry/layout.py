@@ -54,8 +54,9 @@ class Layout:
         positive = min(*self.shape, *self.chunk, *self.shard) > 0
         if not positive or any(s % c for s, c in zip(self.shard, self.chunk, strict=True)):
             raise FormatError(
-                f"shards {self.shard} must be whole numbers of chunks {self.chunk}, all at least "
-                f"one voxel: restore the archive, or {MAKE_AGAIN}",
+                f"an array of {self.shape} voxels has shards of {self.shard} and chunks of "
+                f"{self.chunk}: expected at least one voxel along each axis, and shards that are "
+                f"whole multiples of chunks; restore the archive, or {MAKE_AGAIN}",
                 code="BAD_LAYOUT",
             )
         object.__setattr__(self, "chunks_per_shard", _divide(self.shard, self.chunk))

@@ -25,7 +25,7 @@ class ArithmeticMixin:
         """
         name = type(self).__name__
         raise OperatorError(
-            f"{name} has no operators of arithmetic or order: calculate with its lazy DataArray "
+            f"{name} has no operators such as + and <: calculate with its lazy DataArray "
             f'and make an image of the result, vx.{name}(tensor=image.array.astype("float32") * 2 '
             "+ 1), or apply a transform, vx.Lambda(function)(image)"
         )

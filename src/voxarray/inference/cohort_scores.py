@@ -201,7 +201,7 @@ def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> 
         return next(iter(label_maps.values()))
     chosen = "label" if layer is None else layer
     if chosen not in label_maps:
-        expected = f"{layer!r}" if layer is not None else "a single one, or one named label"
+        expected = f"{layer!r}" if layer is not None else "a single one, or one called 'label'"
         raise StateError(
             f"the subject {name} has the label maps {sorted(label_maps)}: expected {expected}; "
             f"choose one by {keyword}= (--{keyword.replace('_', '-')}), or leave the subject out "

@@ -158,7 +158,7 @@ class CropForeground:
         if highs[0] < 0:
             raise ModelError(
                 "the bundle crops to the voxels above 0 (CropForegroundd), and the scan has none: "
-                "check the scan, or leave it out",
+                "check the scan, or leave this scan out",
                 code="BUNDLE_TRANSFORM",
                 path=sources[0].path,
             )

@@ -127,7 +127,7 @@ class Montage:
         if "image" not in scans and len(scans) != 1:
             raise StateError(
                 f"a montage is drawn over scans, and the subject {name} has the scans "
-                f"{sorted(scans)}: expected a single one, or one named image, or one whose "
+                f"{sorted(scans)}: expected a single one, or one called 'image', or one whose "
                 "archive holds a label map that is compared. Choose one of each subject: "
                 "images=cohort.query(\"image == 't1'\"), or on the command line --images with the "
                 "folder of a cohort that has one of each",

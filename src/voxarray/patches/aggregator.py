@@ -235,9 +235,9 @@ class GridAggregator:
                 total = np.add(sums, patch, out=np.empty_like(sums), casting="unsafe")
             except FloatingPointError as error:
                 raise StateError(
-                    f"sums of the patches that overlap are beyond what {sums.dtype} holds "
-                    f"({np.finfo(sums.dtype).max:g}): add predictions of smaller numbers, or all "
-                    "of them as float64 to a new aggregator",
+                    f"the sum of overlapping patches is beyond what {sums.dtype} holds "
+                    f"({np.finfo(sums.dtype).max:g}): make the numbers of the predictions smaller, "
+                    "or add all predictions as float64 to a new aggregator",
                     code="BAD_BATCH",
                 ) from error
         sums[...] = total

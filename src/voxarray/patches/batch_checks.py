@@ -18,8 +18,8 @@ def require_tensor(given: Any, what: str, shape: str) -> None:
     """
     if not hasattr(given, "detach"):  # torch is not imported for this
         raise StateError(
-            f"{what} are a {type(given).__name__}: expected a torch.Tensor {shape}; of an array, "
-            "torch.from_numpy makes one",
+            f"{what} are a {type(given).__name__}: expected a torch.Tensor {shape}; "
+            "torch.from_numpy converts an array",
             code="BAD_BATCH",
         )
 

@@ -60,7 +60,7 @@ def swap_lock(path: str) -> Iterator[bool]:
             if time.monotonic() - began > _PATIENCE:
                 raise ArchiveError(
                     f"another process has been changing {path} for {_PATIENCE:.0f} s: check "
-                    "whether it hangs, end it, and try again",
+                    "whether that process hangs; if so, end it, then try again",
                     code="BUSY",
                     path=path,
                 )

@@ -61,7 +61,7 @@ class HistogramStandardization(NormalizationTransform):
         statistics = self.statistics(source, mask, name)
         if not statistics.count:
             raise StateError(
-                f'the mask of image "{name}" is empty, so that it has no percentiles; '
+                f'the mask of image "{name}" is empty, so there are no voxels for percentiles: '
                 "give another mask, or leave the image out with exclude=",
                 code="EMPTY_MASK",
             )

@@ -166,7 +166,7 @@ class Transform:
             if new in subject:
                 warn_caller(
                     f"FIELD_REPLACED: the subject already has {new!r}; it is replaced by the image "
-                    f"{old!r}, which {self.name} keeps: to have both, give keep another name",
+                    f"{old!r}, which {self.name} keeps: to have both, choose another name in keep=",
                     VoxarrayWarning,
                 )
         return self.keep or {}

@@ -81,8 +81,8 @@ def _replace_in_bucket(
         with suppress(_OvertakenError):
             return write(content, put)
     raise ArchiveError(
-        f"other processes replaced {folder.catalogue} {_ATTEMPTS_IN_BUCKET} times while this one "
-        "made it: run voxarray finalise when they are done",
+        f"other processes replaced {folder.catalogue} {_ATTEMPTS_IN_BUCKET} times while this "
+        "process made it: run voxarray finalise when they are done",
         code="BUSY",
         path=folder.catalogue,
     )

@@ -24,5 +24,5 @@ def warn_of_absent_fields(plan: Plan, options: ArchiveOptions) -> None:
             f"no image has {' or '.join(map(repr, absent))} to keep: expected a column of a "
             "manifest, or of participants.tsv at the top of the folder that is converted, a text "
             "of the NIfTI header such as descrip, or a keyword of DICOM such as PatientAge; upper "
-            "and lower case count",
+            "and lower case differ",
         )

@@ -33,15 +33,15 @@ def part_of_array(of: int) -> tuple[int, int]:
     variables = {name: os.environ[name] for name in _VARIABLES if _is_told(name)}
     if not variables:
         raise FormatError(
-            "no environment variable says which task of an array this is "
-            f"({', '.join(_VARIABLES)}): submit it as an array of {of}, or write the number of the "
-            f"part instead of auto, such as 1/{of}",
+            "no environment variable says which task of a job array this is "
+            f"({', '.join(_VARIABLES)}): submit a job array of {of} tasks, or write the "
+            f"number of the part instead of auto, such as 1/{of}",
             code="NO_ARRAY_INDEX",
         )
     numbers = {name: int(text) + 1 - _VARIABLES[name] for name, text in variables.items()}
     if len(set(numbers.values())) > 1:
         raise FormatError(
-            "environment variables disagree about which task of an array this is: "
+            "environment variables disagree about which task of a job array this is: "
             f"{_variables_text(variables)}; write the number of the part instead of auto, such as "
             f"1/{of}",
             code="AMBIGUOUS_ARRAY_INDEX",

@@ -130,9 +130,10 @@ def _require_place(frames: Sequence[Frame]) -> None:
     if without:
         missing = " and ".join(f"{name} ({n} of them)" for name, n in lacking.items() if n)
         raise FormatError(
-            f"{without} of {len(frames)} planes do not say where they are: they lack {missing}, "
-            "and both are needed. Choose a series that has both, export this one again, or open "
-            "it with reader=, a function of yours that returns voxels and an affine",
+            f"{without} of {len(frames)} planes do not say where they are: they lack {missing}; "
+            "position and orientation are both needed. Choose a series that has them, export this "
+            "one again, or open it with reader=, a function of yours that returns voxels and an "
+            "affine",
             code="NO_POSITION",
         )
     axes = {frame.axes for frame in frames}
