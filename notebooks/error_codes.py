@@ -325,14 +325,14 @@ _HEADING = """# Error codes
 Every error of voxarray has a `code`, which stays the same from release to release, and a message
 that says what was seen, what was expected and what to do. Most warnings begin with a code, too.
 This page lists all codes with their messages, read from the code; … stands for a value that the
-message fills in. If a message has several forms, the longest is shown. A traceback links to the
-code of its error on this page. The line below a code names the classes of errors that carry it, and
-the packages of voxarray that it comes from. `VoxarrayWarning` marks a warning: nothing is
+message fills in. If a message has several forms, the longest is shown. A traceback has a link to
+the code of its error on this page. The line below a code names the classes of errors that carry it,
+and the packages of voxarray that it comes from. `VoxarrayWarning` marks a warning: nothing is
 interrupted. `Problem` is what `voxarray.verify` returns, and `Failure` is the entry of a failed
 image in the report of a cohort. `verify` also returns errors that it meets as a `Problem` with the
-same code, such as `VOXEL_MISMATCH`. A message of `verify` follows the name of what it is about, so
-it may begin with a verb. A paragraph that is not indented says what a code means; if it is the code
-of a class of errors, this is the meaning of the class.
+same code, such as `VOXEL_MISMATCH`. `verify` prints the name of a file or an image before each
+message; therefore some messages on this page begin with a verb. A paragraph that is not indented
+says what a code means; if it is the code of a class of errors, this is the meaning of the class.
 [The classes of errors](reference/errors.md) also inherit from built-in errors.
 """
 

@@ -34,9 +34,9 @@ _HEAD = """\
 Each file is opened alone; files of nibabel that are gzipped (`.gz`) are unzipped first.
 "opens" means that its voxels equal those of `pydicom.pixel_array` after slope and intercept, or
 those of SimpleITK where pydicom has no decoder (lossless JPEG). Every other file is refused by an
-error, whose code is shown; `python notebooks/error_codes.py` prints what each code means. The table
-is made, and checked by the tests, with pydicom {pydicom}, nibabel {nibabel} and voxarray's extras
-`dicom` and `plot`.
+error, whose code is shown; `python notebooks/error_codes.py` prints what each code means. Sizes are
+channels x W x H x D. The table is made, and checked by the tests, with pydicom {pydicom}, nibabel
+{nibabel} and voxarray's extras `dicom` and `plot`.
 
 Siemens mosaics are unpacked, whatever Image Type says, if the header states three things: the
 number of slices (the CSA header and element (0019,100A) have to agree), the direction from slice

@@ -31,8 +31,9 @@ scaled ones after rounding nibabel's float64 to the type that is shown. "no volu
 either" marks files in which `nibabel.load`, too, finds no volume: headers without their voxels,
 files that are broken on purpose, a matrix of connectivity (which nibabel opens without an affine),
 and ECAT (`.v`), which nibabel reads only by `nibabel.ecat`. The code of voxarray's error follows;
-`python notebooks/error_codes.py` prints what each code means. The table is made, and checked by the
-tests, with nibabel {nibabel}.
+`python notebooks/error_codes.py` prints what each code means. Sizes are channels x W x H x D;
+the volumes of a series are channels. The table is made, and checked by the tests, with nibabel
+{nibabel}.
 
 | file | result |
 |---|---|

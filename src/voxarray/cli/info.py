@@ -198,7 +198,7 @@ def describe_limits() -> str:
     lines += [f"  {value:>12}  {origin}" for value, origin in memories]
     lines += ["limits of processors:"]
     lines += [f"  {value:>12}  {origin}" for value, origin in processors]
-    lines += ["used:"]
+    lines += ["this process may use:"]
     lines += [f"  {name:<12}{value:>12}  {text}" for name, value, text in results]
     return "\n".join(lines)
 

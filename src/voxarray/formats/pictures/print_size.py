@@ -1,6 +1,7 @@
-"""Sizes for printing that PNG, JPEG and BMP state, and that ITK, and so TorchIO, does not use.
+"""What PNG, BMP and JPEG state of their pixels, and ITK, and so TorchIO, does not use.
 
-They are remarked, not used: most come from screens and printers, and an image that is opened by
+Sizes for printing of PNG and BMP, aspect and orientation of JPEG (its size for printing is used).
+A warning tells of them: most come from screens and printers, and an image that is opened by
 both libraries should lie in the same place.
 """
 
