@@ -94,10 +94,10 @@ def encoding_options(command: Command) -> Command:
             callback=checked_levels,
             metavar="N|all|F,F,...",
             help="Pyramid levels. N: number of levels, full resolution included; each has half the "
-            "resolution of the one before. all: 2,4,8,... times coarser than full resolution. "
-            "F,F,...: full resolution, and levels that are so many times coarser: 4,16 gives at "
-            "most three levels. The default and `all` end with the first level that fits into "
-            "one chunk [default: 4,8,16,...]",
+            "resolution of the one before. all: full resolution, and levels that are 2,4,8,... "
+            "times coarser. F,F,...: full resolution, and for each F a level that is F times "
+            "coarser than full resolution: 4,16 gives at most three levels. The default "
+            "and `all` end with the first level that fits into one chunk [default: 4,8,16,...]",
         ),
         click.option(
             "--chunk",
