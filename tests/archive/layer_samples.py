@@ -7,7 +7,7 @@ from pathlib import Path
 from archive_samples import OBLIQUE, blobs
 
 import voxarray as vx
-from voxarray.archive.generations import HISTORY
+from voxarray.archive.generations import REPLACED
 from voxarray.archive.manifest import KEY
 from voxarray.archive.verify import verify
 from voxarray.storage.store import TreeStore
@@ -28,7 +28,7 @@ def base_of(path: Path) -> dict[str, bytes]:
     return {
         key: (path / key).read_bytes()
         for key in keys(path)
-        if not key.startswith(("labels/", HISTORY)) and key != KEY
+        if not key.startswith(("labels/", REPLACED)) and key != KEY
     }
 
 

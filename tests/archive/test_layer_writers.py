@@ -17,7 +17,7 @@ import voxarray as vx
 from voxarray.archive import generations
 from voxarray.archive.changes import Change
 from voxarray.archive.cleaning import clean
-from voxarray.archive.generations import HISTORY, publish_change
+from voxarray.archive.generations import REPLACED, publish_change
 from voxarray.archive.manifest import KEY
 from voxarray.archive.staging import workspace
 
@@ -120,16 +120,16 @@ def test_damage_of_the_history_is_named(path):
     for number in range(3):
         opened.add_notes(**{f"n{number}": number})
     whole = everything(path)
-    first = path / HISTORY / "1.json"
-    first.write_bytes(whole[f"{HISTORY}/1.json"].replace(b'"n0":0', b'"n0":1'))
-    assert codes(path) == [("BAD_CHECKSUM", f"{HISTORY}/1.json")]
-    first.write_bytes(whole[f"{HISTORY}/2.json"])
-    assert codes(path) == [("CONTRADICTION", f"{HISTORY}/1.json")]
-    first.write_bytes(whole[f"{HISTORY}/1.json"])
-    (path / HISTORY / "0.json").unlink()
-    assert codes(path) == [("MISSING_DATA", f"{HISTORY}/0.json")]
-    (path / HISTORY / "mine.txt").write_text("")
-    assert ("EXTRA_FILE", f"{HISTORY}/mine.txt") in codes(path, quick=True)
+    first = path / REPLACED / "1.json"
+    first.write_bytes(whole[f"{REPLACED}/1.json"].replace(b'"n0":0', b'"n0":1'))
+    assert codes(path) == [("BAD_CHECKSUM", f"{REPLACED}/1.json")]
+    first.write_bytes(whole[f"{REPLACED}/2.json"])
+    assert codes(path) == [("CONTRADICTION", f"{REPLACED}/1.json")]
+    first.write_bytes(whole[f"{REPLACED}/1.json"])
+    (path / REPLACED / "0.json").unlink()
+    assert codes(path) == [("MISSING_DATA", f"{REPLACED}/0.json")]
+    (path / REPLACED / "mine.txt").write_text("")
+    assert ("EXTRA_FILE", f"{REPLACED}/mine.txt") in codes(path, quick=True)
 
 
 def test_without_locks_only_one_of_two_writers_gets_on(path, monkeypatch):
@@ -141,7 +141,7 @@ def test_without_locks_only_one_of_two_writers_gets_on(path, monkeypatch):
     opened.remove_labels("a")
     assert codes(path) == []
     assert not (path / "labels").exists()
-    os.link(path / KEY, path / HISTORY / "2.json")  # another machine is at it, or died
+    os.link(path / KEY, path / REPLACED / "2.json")  # another machine is at it, or died
     before = everything(path)
     with pytest.raises(vx.ArchiveError, match="INTERRUPTED"):
         opened.add_labels("b", labels())

@@ -21,7 +21,7 @@ from layer_samples import SHAPE, base_of, codes, everything, labels
 
 import voxarray as vx
 from voxarray.archive import handle_cache, source
-from voxarray.archive.generations import HISTORY, KEPT, history
+from voxarray.archive.generations import KEPT, REPLACED, replaced_manifests
 from voxarray.archive.layers import remove_layer
 from voxarray.geometry.selection import Selection
 
@@ -140,7 +140,7 @@ def test_old_manifests_are_swept_but_the_first(path):
     for number in range(KEPT + 4):
         opened.add_notes(**{f"n{number}": number})
     last = KEPT + 4
-    assert sorted(history(str(path))) == [0, *range(last - KEPT, last)]
+    assert sorted(replaced_manifests(str(path))) == [0, *range(last - KEPT, last)]
     assert codes(path) == []
 
 
@@ -273,7 +273,7 @@ def test_what_cannot_be_added_to_says_so(tmp_path):
 def test_removing_an_absent_label_map_is_refused(path):
     with pytest.raises(vx.MissingFileError, match="NO_LABELS"):
         vx.Archive(path).remove_labels("nothing")
-    assert not (path / HISTORY).exists()
+    assert not (path / REPLACED).exists()
 
 
 def test_an_archive_that_may_not_be_written_is_refused(path, monkeypatch):
@@ -402,7 +402,7 @@ def test_open_images_go_on_while_one_manifest_replaces_another(path, monkeypatch
         return parsed(store, opened)
 
     monkeypatch.setattr(handle_cache, "_parsed", replaced_before)
-    monkeypatch.setattr(handle_cache, "_from_history", lambda *_: None)
+    monkeypatch.setattr(handle_cache, "_from_replaced", lambda *_: None)
     np.testing.assert_array_equal(scan.numpy(), blobs(SHAPE))
 
 

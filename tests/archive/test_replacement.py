@@ -13,7 +13,7 @@ from layer_samples import SHAPE, everything, labels
 import voxarray as vx
 from voxarray.archive import generations, layers, publication, replacement, staging
 from voxarray.archive.convert import convert
-from voxarray.archive.generations import HISTORY
+from voxarray.archive.generations import REPLACED
 from voxarray.archive.manifest import KEY
 from voxarray.archive.options import Options
 from voxarray.archive.verify import verify
@@ -177,7 +177,7 @@ def test_without_locks_what_came_at_last_is_put_back(path, monkeypatch):
 @pytest.mark.usefixtures("without_locks")
 def test_without_locks_a_pending_addition_stops_a_replacement(path):
     vx.Archive(path).add_notes(first=1)
-    (path / HISTORY / "1.json").hardlink_to(path / KEY)  # as another machine does first
+    (path / REPLACED / "1.json").hardlink_to(path / KEY)  # as another machine does first
     before = everything(path)
     with pytest.raises(vx.VoxarrayError, match="CONTENT_ADDED"):
         replace(path)

@@ -32,7 +32,7 @@ from voxarray.archive.changes import (
     require_layer,
 )
 from voxarray.archive.convert import counter, layer_plan
-from voxarray.archive.generations import HISTORY, KEPT
+from voxarray.archive.generations import KEPT, REPLACED
 from voxarray.archive.label_value_names import require_named
 from voxarray.archive.layer_leftovers import is_own_list
 from voxarray.archive.layer_names import FOLDER, LIST, list_document, names_in, require_name
@@ -244,7 +244,7 @@ class _BucketArchive:
             # Last, since these hold the names: a writer that takes a name again must not have its
             # new objects deleted as old ones.
             self.place.delete(names)
-            self.place.delete([f"{HISTORY}/{number}.json" for number in old])
+            self.place.delete([f"{REPLACED}/{number}.json" for number in old])
         except (VoxarrayError, OSError) as error:
             _LOG.warning(
                 "%r is changed, but outdated objects could not be deleted: %s", self.url, error
@@ -267,7 +267,7 @@ class _BucketArchive:
 
     def _keep(self, replaced: Manifest) -> None:
         """Keep a copy of the manifest that is replaced; every writer puts the same bytes."""
-        key, data = f"{HISTORY}/{replaced.generation}.json", replaced.to_bytes()
+        key, data = f"{REPLACED}/{replaced.generation}.json", replaced.to_bytes()
         if not self.place.create(key, data) and not self.place.holds(key, data):
             self.place.put(key, data)  # the other copy is of an archive that was here before
 

@@ -31,8 +31,8 @@ from typing import Any
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.manifest import FileEntry, Manifest
-from voxarray.archive.manifest_history import is_history
 from voxarray.archive.replaceable import require_replaceable_keys
+from voxarray.archive.replaced_manifests import is_replaced
 from voxarray.archive.root_prefix import (
     TOP,
     is_borrowed_mark,
@@ -212,7 +212,7 @@ class BucketStaging(Staging):
         The new archive may have a history of its own by now, so the identities are compared.
         """
         for key in self.place.stamps():
-            if is_history(key, replaced):
+            if is_replaced(key, replaced):
                 stored = self.place.fetch(key, SMALL)
                 with suppress(VoxarrayError):  # a damaged one, which `clean` deletes
                     if stored and Manifest.parse(stored[0], key).identity == replaced.identity:

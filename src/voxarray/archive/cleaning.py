@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from voxarray.archive.bucket_cleaning import clean_bucket
-from voxarray.archive.generations import HISTORY
+from voxarray.archive.generations import REPLACED
 from voxarray.archive.layers import mend_archive, traces
 from voxarray.archive.leftovers import Leftover, Outcome
 from voxarray.archive.manifest import KEY
@@ -104,7 +104,7 @@ def _archives(root: str) -> Iterator[str]:
     """Archives at a path and below it that were ever added to."""
     for folder, folders, _ in os.walk(root):
         if os.path.lexists(os.path.join(folder, KEY)):
-            if os.path.isdir(os.path.join(folder, HISTORY)):
+            if os.path.isdir(os.path.join(folder, REPLACED)):
                 yield folder
             folders.clear()
         folders[:] = [name for name in folders if not _LEFT.fullmatch(name)]

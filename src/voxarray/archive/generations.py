@@ -33,8 +33,10 @@ from voxarray.storage.folder_lock import random_identity
 from voxarray.storage.store import TreeStore
 from voxarray.storage.swap_lock import swap_lock
 
-HISTORY = "generations"
-NEXT = f"{HISTORY}/next.json"
+REPLACED = "generations"
+"""Folder of the manifests that were replaced; what was done to voxels is in `core.history`."""
+
+NEXT = f"{REPLACED}/next.json"
 
 KEPT = 8
 """How many replaced manifests are kept, besides the first, which proves the archive's identity."""
@@ -104,7 +106,7 @@ def _attempt(
             _put_list(root, successor, work, undo)
         # Folder entries must be on disk before the manifest that names them: after a power loss the
         # manifest could be there without its files.
-        for folder in (f"{root}/{FOLDER}", f"{root}/{HISTORY}"):
+        for folder in (f"{root}/{FOLDER}", f"{root}/{REPLACED}"):
             if os.path.isdir(folder):
                 sync(folder)
         keep_mode(f"{root}/{NEXT}", f"{root}/{manifests.KEY}")
@@ -134,7 +136,7 @@ def _tidy(root: str, published: Manifest, change: Change, work: str) -> None:
             if change.removed and LIST not in published.files:
                 os.unlink(f"{root}/{LIST}")
                 _rmdir(f"{root}/{FOLDER}")
-    for number, key in history(root).items():
+    for number, key in replaced_manifests(root).items():
         if 0 < number < published.generation - KEPT:
             with suppress(FileNotFoundError):
                 os.unlink(f"{root}/{key}")
@@ -161,10 +163,10 @@ def mend(root: str, current: Manifest, work: str) -> None:
         os.unlink(f"{root}/{LIST}")
     if not names:
         _rmdir(f"{root}/{FOLDER}")
-    for key in (NEXT, f"{HISTORY}/{current.generation}.json"):
+    for key in (NEXT, f"{REPLACED}/{current.generation}.json"):
         with suppress(FileNotFoundError):
             os.unlink(f"{root}/{key}")
-    _rmdir(f"{root}/{HISTORY}")
+    _rmdir(f"{root}/{REPLACED}")
 
 
 def interrupted(root: str, current: Manifest) -> dict[str, str]:
@@ -175,8 +177,8 @@ def interrupted(root: str, current: Manifest) -> dict[str, str]:
     }
     if os.path.lexists(f"{root}/{NEXT}"):
         traces[NEXT] = f"change {current.generation + 1} of the archive was about to take effect"
-    if os.path.lexists(f"{root}/{HISTORY}/{current.generation}.json"):
-        key = f"{HISTORY}/{current.generation}.json"
+    if os.path.lexists(f"{root}/{REPLACED}/{current.generation}.json"):
+        key = f"{REPLACED}/{current.generation}.json"
         traces[key] = f"the archive, as it is after change {current.generation}, was being replaced"
     names = layer_names.names_in(current.files)
     stored_list = _bytes(f"{root}/{LIST}")
@@ -189,26 +191,28 @@ def interrupted(root: str, current: Manifest) -> dict[str, str]:
     return traces
 
 
-def history(root: str) -> dict[int, str]:
+def replaced_manifests(root: str) -> dict[int, str]:
     """Keys of the manifests that were replaced and are kept, by generation."""
     try:
-        names = os.listdir(f"{root}/{HISTORY}")
+        names = os.listdir(f"{root}/{REPLACED}")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     # `int` also takes digits of other scripts, and `isdecimal` does not refuse them.
     numbers = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-    return {int(n): f"{HISTORY}/{n}.json" for n in sorted(numbers) if n.isdecimal() and n.isascii()}
+    return {
+        int(n): f"{REPLACED}/{n}.json" for n in sorted(numbers) if n.isdecimal() and n.isascii()
+    }
 
 
 def _neighbours(root: str, current: Manifest) -> list[Manifest]:
     """The manifests of the generation before, and of the next one, which was not published."""
     manifests_read = []
-    for key in (NEXT, f"{HISTORY}/{current.generation - 1}.json"):
+    for key in (NEXT, f"{REPLACED}/{current.generation - 1}.json"):
         raw = _bytes(f"{root}/{key}")
         if raw is not None:
             with suppress(FormatError, ArchiveError):
                 manifests_read.append(Manifest.parse(raw, root))
-    # A user may have copied a history from another archive.
+    # A user may have copied replaced manifests from another archive.
     return [neighbour for neighbour in manifests_read if neighbour.identity == current.identity]
 
 
@@ -258,22 +262,22 @@ def _require_own(root: str, current: Manifest) -> None:
 
 
 def _claim(root: str, current: Manifest, undo: ExitStack) -> bool:
-    """Give the manifest its name in the history; only one writer can, and False for all others."""
-    os.makedirs(f"{root}/{HISTORY}", exist_ok=True)
-    undo.callback(_rmdir, f"{root}/{HISTORY}")
-    history_path = f"{root}/{HISTORY}/{current.generation}.json"
+    """Give the manifest its name as a replaced one; only one writer can, and False for others."""
+    os.makedirs(f"{root}/{REPLACED}", exist_ok=True)
+    undo.callback(_rmdir, f"{root}/{REPLACED}")
+    replaced_path = f"{root}/{REPLACED}/{current.generation}.json"
     try:
         # A link fails if the name is taken, also on NFS; a rename would replace the other writer's.
-        os.link(f"{root}/{manifests.KEY}", history_path)
+        os.link(f"{root}/{manifests.KEY}", replaced_path)
     except FileExistsError:
         return False
     except OSError:  # no links on this file system
         try:
-            with open(history_path, "xb") as file:
+            with open(replaced_path, "xb") as file:
                 file.write(current.to_bytes())
         except FileExistsError:
             return False
-    undo.callback(os.unlink, history_path)
+    undo.callback(os.unlink, replaced_path)
     return True
 
 

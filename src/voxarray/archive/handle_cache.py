@@ -68,7 +68,7 @@ def manifest(store: Store, opened: Hashable) -> Manifest:
     parsed = _known(store, opened)
     if parsed is None:
         _require_unchanged(store, opened)
-        # It may be replaced between the two calls; then the history has it.
+        # It may be replaced between the two calls; then it is among the replaced ones.
         parsed = _parsed(store, opened) or _known(store, opened)
     if parsed is None:
         raise _replaced(store)
@@ -80,7 +80,7 @@ def _known(store: Store, opened: Hashable) -> Manifest | None:
     with _lock:
         known = _manifests.get(opened)
     if known is None and isinstance(store, TreeStore) and isinstance(opened, FileIdentity):
-        known = _from_history(store, opened)
+        known = _from_replaced(store, opened)
     return known
 
 
@@ -126,8 +126,8 @@ def _digest_of(opened: Hashable) -> str | None:
         return _digests.get(opened)
 
 
-def _from_history(store: TreeStore, opened: FileIdentity) -> Manifest | None:
-    """The manifest that was opened in another process, by its second name in the history."""
+def _from_replaced(store: TreeStore, opened: FileIdentity) -> Manifest | None:
+    """The manifest that was opened in another process, by its second name."""
     # A hard link, and the deletion of the first name, change the ctime.
     without_status = opened.without_status()
     if (
@@ -135,9 +135,9 @@ def _from_history(store: TreeStore, opened: FileIdentity) -> Manifest | None:
         or store.identity(manifests.KEY) == without_status
     ):
         return None
-    from voxarray.archive.generations import history  # seldom needed, and it loads what writes
+    from voxarray.archive.generations import replaced_manifests  # seldom needed; it loads writers
 
-    for key in reversed(history(store.path).values()):
+    for key in reversed(replaced_manifests(store.path).values()):
         try:
             if replace(store.identity(key), path=opened.path) == without_status:
                 return _remembered(opened, Manifest.parse(store.read(key), store.path))

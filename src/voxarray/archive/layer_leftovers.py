@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from voxarray.archive.layer_names import FOLDER, LIST, list_document, names_in
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.manifest_history import generation_of
 from voxarray.archive.replaceable import is_our_group
+from voxarray.archive.replaced_manifests import generation_of
 from voxarray.archive.root_prefix import LAYOUT, TOP, root_of
 
 Read = Callable[[str], bytes | None]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from voxarray.archive import manifest as manifests
-from voxarray.archive.generations import HISTORY, history
+from voxarray.archive.generations import REPLACED, replaced_manifests
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
 from voxarray.storage.swap_lock import swap_lock
 
@@ -54,7 +54,7 @@ def was_changed(root: str, manifest_before: bytes | None) -> bool:
     except VoxarrayError:  # damaged, so that nobody adds to it
         return False
     # A writer makes this name in its first step, before it moves anything.
-    return f"{HISTORY}/{generation}.json" in history(root).values()
+    return f"{REPLACED}/{generation}.json" in replaced_manifests(root).values()
 
 
 def changed_at_last(path: str) -> ArchiveExistsError:

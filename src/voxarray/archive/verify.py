@@ -21,11 +21,11 @@ from voxarray.archive.generations import interrupted
 from voxarray.archive.layer_leftovers import layer_leftovers, old_list
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
-from voxarray.archive.manifest_history import is_history, of_history
 from voxarray.archive.problems import Problem as Problem
 from voxarray.archive.problems import change_left, link_left
 from voxarray.archive.problems import problem_of as _problem
 from voxarray.archive.reader import ShardedArray
+from voxarray.archive.replaced_manifests import is_replaced, of_replaced
 from voxarray.archive.root_prefix import TOP, is_leftover, root_of
 from voxarray.archive.source import ArchiveSource, label_names, open_archive
 from voxarray.core.error_messages import MAKE_AGAIN
@@ -188,7 +188,7 @@ def _by_content(
             problems += _checked(store.path, check)
     else:
         with suppress(UnsupportedError):  # a web server does not list
-            problems += list(of_history(store, manifest))
+            problems += list(of_replaced(store, manifest))
     if not traces and all(problem.code == _LEFTOVER for problem in problems):
         problems += _checked(store.path, lambda: problems.extend(_inconsistent(store)))
     return problems
@@ -302,7 +302,7 @@ def _unexpected(store: Store, manifest: Manifest, traces: Mapping[str, str]) -> 
 
 
 def _is_expected(key: str, manifest: Manifest, traces: Mapping[str, str]) -> bool:
-    if key in manifest.files or key == manifests.KEY or key in traces or is_history(key, manifest):
+    if key in manifest.files or key == manifests.KEY or key in traces or is_replaced(key, manifest):
         return True
     layer = "/".join(key.split("/")[:2])
     return layer in traces and layer != key

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from voxarray.archive.added_content import added_labels
-from voxarray.archive.generations import HISTORY
+from voxarray.archive.generations import REPLACED
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
 from voxarray.cohort.catalogue.entry import Entry
@@ -133,5 +133,5 @@ def refuse_to_lose(archive: str) -> None:
 def _first(store: Store) -> Manifest | None:
     """The manifest that an archive had when it was made; None if it is gone."""
     with suppress(VoxarrayError, OSError):
-        return Manifest.parse(store.read(f"{HISTORY}/0.json"), f"{store.path}/{HISTORY}/0.json")
+        return Manifest.parse(store.read(f"{REPLACED}/0.json"), f"{store.path}/{REPLACED}/0.json")
     return None

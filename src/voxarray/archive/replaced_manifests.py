@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from voxarray.archive.generations import HISTORY, history
+from voxarray.archive.generations import REPLACED, replaced_manifests
 from voxarray.archive.layer_names import FOLDER
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.problems import Problem, problem_of
@@ -14,10 +14,10 @@ from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import VoxarrayError
 from voxarray.storage.store import Store, TreeStore
 
-_KEY = re.compile(rf"{HISTORY}/(0|[1-9][0-9]*)\.json")
+_KEY = re.compile(rf"{REPLACED}/(0|[1-9][0-9]*)\.json")
 
 
-def is_history(key: str, manifest: Manifest) -> bool:
+def is_replaced(key: str, manifest: Manifest) -> bool:
     """Whether a key is that of a manifest from before this one."""
     number = generation_of(key)
     return number is not None and number < manifest.generation
@@ -29,7 +29,7 @@ def generation_of(key: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def of_history(store: Store, current: Manifest) -> Iterator[Problem]:
+def of_replaced(store: Store, current: Manifest) -> Iterator[Problem]:
     """What is wrong with the manifests that were replaced.
 
     Args:
@@ -38,7 +38,7 @@ def of_history(store: Store, current: Manifest) -> Iterator[Problem]:
     """
     if isinstance(store, TreeStore):
         keys_by_generation = {
-            n: key for n, key in history(store.path).items() if n < current.generation
+            n: key for n, key in replaced_manifests(store.path).items() if n < current.generation
         }
     else:
         numbers = ((generation_of(key), key) for key in store.keys())  # noqa: SIM118  # no dict
@@ -47,7 +47,7 @@ def of_history(store: Store, current: Manifest) -> Iterator[Problem]:
         }
     if current.generation and 0 not in keys_by_generation:
         text = f"the first manifest, which has the digest {current.base}, is gone: restore it"
-        yield Problem("MISSING_DATA", f"{HISTORY}/0.json", text)
+        yield Problem("MISSING_DATA", f"{REPLACED}/0.json", text)
     newer = current
     for number, key in sorted(keys_by_generation.items(), reverse=True):
         try:
