@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from voxarray.cli.console import console
-from voxarray.cohort.catalogue.report import left_over
+from voxarray.cohort.catalogue.report_files import left_over
 from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item

@@ -1,1 +1,1 @@
-"""What came of it: journal, rows, report."""
+"""What came of it: journal, rows, the files of the report."""

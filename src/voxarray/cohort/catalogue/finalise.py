@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from voxarray.cohort.catalogue import manifest_entries, report
+from voxarray.cohort.catalogue import manifest_entries, report_files
 from voxarray.cohort.catalogue import rows as catalogue
 from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.journal import records_of_failing
 from voxarray.cohort.catalogue.namesakes import Namesakes, Places, namesakes, warn_of_namesakes
 from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.catalogue.replacement import replace_catalogue
-from voxarray.cohort.catalogue.report import Missing
+from voxarray.cohort.catalogue.report_files import Missing
 from voxarray.cohort.discover import bids
 from voxarray.cohort.folder import CohortLayout, archive_name
 from voxarray.cohort.plan.item import Failure, Item
@@ -51,7 +51,7 @@ class Summary:
         return [image for image in self.missing if image.failure is not None]
 
     def __str__(self) -> str:
-        return report.readable(self.done, self.missing, self.unplanned)
+        return report_files.readable(self.done, self.missing, self.unplanned)
 
 
 def finalise(destination: str | os.PathLike[str]) -> Summary:
@@ -107,7 +107,7 @@ def _written(
     catalogue.write(folder, rows, put)
     done = len(rows) - len(missing)
     unplanned = _unplanned(entries, items, zipped)
-    report.write(folder, done, missing, unplanned)
+    report_files.write(folder, done, missing, unplanned)
     _describe(folder)
     strangers = tuple(name for name, entry in entries.items() if entry is None)
     images_by_name: Places = {}

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from voxarray.cohort.catalogue.report import Missing
+from voxarray.cohort.catalogue.report_files import Missing
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.run import slurm
