@@ -177,7 +177,7 @@ class ShardedArray:
         if self._is_small(ranges):
             return False
         is_remote = self.store.requests is not None
-        if is_remote and settings.get_bytes("remote-cache") <= 0:  # chunks come by requests
+        if is_remote and not _are_chunks_kept():  # they come by requests
             return False
         loops = accelerated.loops(1 + out.size // math.prod(self.layout.chunk))
         if loops is not None and is_remote:
@@ -346,6 +346,13 @@ class ShardedArray:
                 code="BOMB",
                 path=self.store.path,
             )
+
+
+def _are_chunks_kept() -> bool:
+    """Whether chunks of remote archives may be in the cache on this machine."""
+    from voxarray.storage.chunk_cache import is_enabled  # of no use to local archives
+
+    return is_enabled()
 
 
 def _shards_at_hand() -> int:

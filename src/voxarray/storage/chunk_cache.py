@@ -52,12 +52,19 @@ _OURS = re.compile(rf"[0-9a-f]{{32}}(-\d+-\d+)?(\.[0-9a-f]{{16}}{re.escape(_END)
 """Names of chunks, and of those that are being written."""
 
 
+def is_enabled() -> bool:
+    """Whether the user wants a cache; there may be none, still, if its folder cannot be made."""
+    return _limit() > 0
+
+
 def chunk_cache() -> ChunkCache | None:
     """The cache as it is set; None if there is none."""
-    limit = settings.get_bytes("remote-cache")
-    if limit <= 0:
-        return None
-    return _cache(_folder(), limit)
+    limit = _limit()
+    return _cache(_folder(), limit) if limit > 0 else None
+
+
+def _limit() -> int:
+    return settings.get_bytes("remote-cache")
 
 
 @lru_cache(maxsize=4096)
