@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import voxarray as vx
-from voxarray.inference import planning
+from voxarray.inference import placement
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 MIB = 1 << 20
@@ -100,7 +100,7 @@ def test_ten_classes_of_512_cubed_need_no_scratch(tmp_path, monkeypatch):
     placed = []
 
     def place(*given):
-        placed.append(planning.placed(*given))
+        placed.append(placement.placed(*given))
         raise Planned
 
     monkeypatch.setattr("voxarray.inference.inference.placed", place)

@@ -26,13 +26,13 @@ from voxarray.inference.axis_plan import BLENDS
 from voxarray.inference.cohort_layers import add_layer, ends_of_layers
 from voxarray.inference.network_input import subject_of
 from voxarray.inference.options import SUMS, InferenceOptions
-from voxarray.inference.planning import Placement
+from voxarray.inference.placement import Placement
 from voxarray.inference.prediction_transform import InferenceTransform
 from voxarray.inference.reduction import ACTIVATIONS, OUTPUTS
 from voxarray.transforms import Compose
 
-_PLANNING = logging.getLogger("voxarray.inference")
-"""Where `voxarray.inference.planning` says what it has chosen."""
+_PLACEMENT = logging.getLogger("voxarray.inference")
+"""Where `voxarray.inference.placement` says what it has chosen."""
 
 
 def _sizes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
@@ -241,15 +241,15 @@ def _explained() -> Iterator[None]:
 @contextmanager
 def _projection_told() -> Iterator[None]:
     """Say what RAM and disk a scan will need, before it is predicted."""
-    teller, was = _Teller(), _PLANNING.level
-    _PLANNING.addHandler(teller)
-    if not _PLANNING.isEnabledFor(logging.INFO):
-        _PLANNING.setLevel(logging.INFO)
+    teller, was = _Teller(), _PLACEMENT.level
+    _PLACEMENT.addHandler(teller)
+    if not _PLACEMENT.isEnabledFor(logging.INFO):
+        _PLACEMENT.setLevel(logging.INFO)
     try:
         yield
     finally:
-        _PLANNING.removeHandler(teller)
-        _PLANNING.setLevel(was)
+        _PLACEMENT.removeHandler(teller)
+        _PLACEMENT.setLevel(was)
 
 
 class _Teller(logging.Handler):

@@ -26,8 +26,10 @@ from voxarray.inference.loading import LoadedModel
 from voxarray.inference.network import Network
 from voxarray.inference.network_input import Scan, scan_of
 from voxarray.inference.options import SUMS, InferenceOptions
-from voxarray.inference.planning import Patching, Placement, Probe, placed, probe
+from voxarray.inference.patching import Patching
+from voxarray.inference.placement import Placement, placed
 from voxarray.inference.predicted import Outline, Predicted, Report, gathered
+from voxarray.inference.probe import Probe, probe
 from voxarray.inference.provenance import identity_of
 from voxarray.inference.reduction import Reduction
 from voxarray.inference.rehearsal import require_writable

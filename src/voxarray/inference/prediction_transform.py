@@ -23,7 +23,7 @@ from voxarray.inference.loading import LoadedModel, loaded
 from voxarray.inference.network_input import Scan
 from voxarray.inference.one_pass import OnePass
 from voxarray.inference.options import InferenceOptions
-from voxarray.inference.planning import Placement
+from voxarray.inference.placement import Placement
 from voxarray.source.base import (
     Channels,
     OriginalHeader,
