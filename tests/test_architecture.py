@@ -369,7 +369,8 @@ def test_the_architecture_page_names_files_that_are_there() -> None:
     named = set(re.findall(r"`([\w/]+\.pyi?)`", page))
     assert "ops/padding.py" in named
     files = [*ROOT.rglob("*.py*"), *(repository / "tests").rglob("*.py")]
-    files += (repository / "benchmarks").glob("*.py")
+    for folder in ("benchmarks", "notebooks"):
+        files += (repository / folder).glob("*.py")
     missing = {name for name in named if not any(file.match(name) for file in files)}
     assert not missing
 
