@@ -129,7 +129,8 @@ def add_entry_points(monkeypatch, *entries):
         importlib.metadata.EntryPoint(name, f"{__name__}:{member}", group)
         for name, member, group in entries
     ]
-    monkeypatch.setattr(plugins, "_installed", lambda _: importlib.metadata.EntryPoints(made))
+    found = plugins._of_both_groups(importlib.metadata.EntryPoints(made))
+    monkeypatch.setattr(plugins, "_installed", lambda _: found)
 
 
 def install(folder, name, *suffixes):
