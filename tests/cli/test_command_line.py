@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -195,6 +196,15 @@ def test_verbose_shows_log_records_of_voxarray(tmp_path, scan):
     assert "voxarray" in done.stderr
     assert "published" in done.stderr
     assert not shell("convert", scan, tmp_path / "w.ome.zarr").stderr
+
+
+def test_verbose_ends_with_the_command(tmp_path, scan):
+    """Else whoever runs it without a process of its own goes on writing records to stderr."""
+    logger = logging.getLogger("voxarray")
+    before = logger.level, list(logger.handlers)
+    for path, code in ((scan, 0), (tmp_path / "absent.nii", 1)):
+        assert run("info", path, "--verbose").exit_code == code
+        assert (logger.level, logger.handlers) == before
 
 
 def test_the_summary_of_a_conversion_names_path_bytes_and_seconds(tmp_path, scan):

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn, TextIO
 
 import click
@@ -108,17 +109,19 @@ def _remember(name: str) -> Callable[[click.Context, click.Parameter, bool], Non
         if options.quiet and options.verbose:
             raise click.UsageError("--quiet and --verbose cannot both be given")
         if name == "verbose" and value:
-            _log_to_stderr()
+            _log_to_stderr(context)
 
     return remember
 
 
-def _log_to_stderr() -> None:
-    logger = logging.getLogger("voxarray")
+def _log_to_stderr(context: click.Context) -> None:
+    """While the command runs: who calls it in a process of its own goes on as before."""
+    logger, handler = logging.getLogger("voxarray"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    context.call_on_close(partial(logger.setLevel, logger.level))
     logger.setLevel(logging.DEBUG)
     if not any(isinstance(existing, logging.StreamHandler) for existing in logger.handlers):
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter(_FORMAT))
+        context.call_on_close(partial(logger.removeHandler, handler))
         logger.addHandler(handler)
 
 
