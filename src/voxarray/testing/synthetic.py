@@ -63,25 +63,35 @@ class Phantom:
         """Planes ``start <= z < stop``, shape (stop - start, H, W)."""
         width, height, _ = self.shape
         out = np.empty((stop - start, height, width), np.int16)
+        x, y, depth = (np.linspace(-1, 1, n, dtype=np.float32) for n in self.shape)
+        across, along, deep = (_Waves.of(self.seed, axis) for axis in range(3))
+        columns, rows = across.at(x).T, along.at(y)
+        radius = (x / 0.8) ** 2 + (y[:, None] / 0.9) ** 2
         for plane, z in zip(out, range(start, stop), strict=True):
-            plane[...] = self._plane(z)
+            ellipsoid = radius + (depth[z] / 0.9) ** 2 < 1
+            # A sum of products of waves along x, y and z is one product of small matrices.
+            texture = (rows * deep.at(depth[z : z + 1])) @ columns
+            noise = _random(self.seed, z).standard_normal(ellipsoid.shape, dtype=np.float32)
+            noise *= 6 * ellipsoid if self.kind == "head" else 150
+            plane[...] = (np.where(ellipsoid, 600 + 40 * texture, 0) + noise).round()
         return out
 
-    def _plane(self, z: int) -> NDArray:
-        x, y, depth = (np.linspace(-1, 1, n, dtype=np.float32) for n in self.shape)
-        ellipsoid = (x / 0.8) ** 2 + (y[:, None] / 0.9) ** 2 + (depth[z] / 0.9) ** 2 < 1
-        # A sum of products of waves along x, y and z is one product of small matrices.
-        texture = (self._waves(1, y) * self._waves(2, depth[z : z + 1])) @ self._waves(0, x).T
-        noise = _random(self.seed, z).standard_normal(ellipsoid.shape, dtype=np.float32)
-        noise *= 6 * ellipsoid if self.kind == "head" else 150
-        plane: NDArray = np.where(ellipsoid, 600 + 40 * texture, 0) + noise
-        return plane.round()
 
-    def _waves(self, axis: int, positions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cosines of random frequency and phase, shape (positions, `_WAVES`)."""
-        rng = _random(self.seed, -1 - axis)
-        frequencies, phases = rng.uniform(1, 20, _WAVES), rng.uniform(0, 2 * np.pi, _WAVES)
-        waves = np.cos(positions[:, None] * frequencies + phases)
+@dataclass(frozen=True, slots=True)
+class _Waves:
+    """Random frequencies and phases of the cosines along one axis."""
+
+    frequencies: NDArray[np.float64]
+    phases: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, seed: int, axis: int) -> _Waves:
+        rng = _random(seed, -1 - axis)
+        return cls(rng.uniform(1, 20, _WAVES), rng.uniform(0, 2 * np.pi, _WAVES))
+
+    def at(self, positions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Their values, shape (positions, `_WAVES`)."""
+        waves = np.cos(positions[:, None] * self.frequencies + self.phases)
         return waves.astype(np.float32)
 
 
