@@ -73,6 +73,7 @@ def run(path: Path, folder: Path) -> None:
 def main() -> None:
     import dask.array  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
+    import torch._dynamo  # which optimisers import, and monai
     import torch.utils.data  # noqa: F401
     import xarray  # noqa: F401
     import zarr  # noqa: F401
