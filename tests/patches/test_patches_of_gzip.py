@@ -10,7 +10,7 @@ from isal import igzip
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 MIB = 1 << 20
-SHAPE = (384, 384, 368)  # 103 MiB
+SHAPE = (320, 320, 368)  # 72 MiB
 
 SETUP = """
 import dask.config, numpy as np, voxarray as vx
