@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
 import weakref
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import settings
@@ -44,17 +46,89 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(request, monkeypatch):
+class Records(logging.Handler):
+    """What is logged during a test, as pytest tells of one that fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(levelname)-8s %(name)s: %(message)s"))
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+RECORDS = Records()
+LOGGING = pytest.StashKey[object]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session):
+    # Six times for each test, pytest's plugin goes through all loggers there are for some that do
+    # not propagate: 2 ms, where torch and numba are loaded. One handler of all tests is enough for
+    # those that do not ask for caplog.
+    manager, options = session.config.pluginmanager, session.config.option
+    if not manager.has_plugin("logging-plugin") or (
+        options.log_cli_level or options.log_file or session.config.getini("log_cli")
+    ):
+        return (yield)
+    plugin = manager.unregister(name="logging-plugin")
+    session.config.stash[LOGGING] = plugin
+    logging.getLogger().addHandler(RECORDS)
+    try:
+        return (yield)
+    finally:
+        logging.getLogger().removeHandler(RECORDS)
+        manager.register(plugin, "logging-plugin")
+
+
+@contextmanager
+def _logging_for(item):
+    """The plugin for a test that asks for it."""
+    plugin = item.config.stash.get(LOGGING, None)
+    if plugin is None or "caplog" not in item.fixturenames:
+        yield
+        return
+    item.config.pluginmanager.register(plugin, "logging-plugin")
+    try:
+        yield
+    finally:
+        item.config.pluginmanager.unregister(plugin)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    try:
+        return (yield)
+    finally:
+        if RECORDS.lines:
+            item.add_report_section("call", "log", "\n".join(RECORDS.lines))
+
+
+# A hook, since fixtures that every test has were a fifth of what a small test takes.
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    RECORDS.lines.clear()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        _logging_for(item),
+        _loaders_end_with_their_test(patch),
+    ):
+        if "syncs" not in item.keywords:
+            _wait_for_no_disk(patch)
+        return (yield)
+
+
+def _wait_for_no_disk(patch):
     # Half the time of a small conversion; what is synced when is tested where it is the subject.
-    if "syncs" not in request.keywords:
-        monkeypatch.setattr(os, "fsync", lambda _: None)
-        if "voxarray.core.portable" in sys.modules:
-            monkeypatch.setattr("voxarray.core.portable.syncfs", lambda _: None)
+    patch.setattr(os, "fsync", lambda _: None)
+    portable = sys.modules.get("voxarray.core.portable")
+    if portable is not None:
+        patch.setattr(portable, "syncfs", lambda _: None)
 
 
-@pytest.fixture(autouse=True)
-def _loaders_end_with_their_test(monkeypatch):
+@contextmanager
+def _loaders_end_with_their_test(patch):
     # An iterator that an error ended is garbage with its traceback, and its queues are collected
     # before it: torch then waits 5 s for each worker, in the middle of some later test.
     loading = sys.modules.get("torch.utils.data.dataloader")
@@ -69,7 +143,7 @@ def _loaders_end_with_their_test(monkeypatch):
         begun.add(made)
         return made
 
-    monkeypatch.setattr(loading.DataLoader, "_get_iterator", remembered)
+    patch.setattr(loading.DataLoader, "_get_iterator", remembered)
     yield
     for iterator in list(begun):
         if isinstance(iterator, loading._MultiProcessingDataLoaderIter):
