@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.archive import documents
 from voxarray.archive.convert import convert
 from voxarray.archive.manifest import KEY, FileEntry, Manifest
-from voxarray.archive.metadata import Kind, Label
+from voxarray.archive.metadata import Kind, Label, level_name
 from voxarray.archive.options import LabelLayer, Options
 from voxarray.archive.shard import ABSENT, index_size, tail_size
 from voxarray.archive.source import open_archive
+from voxarray.archive.spatial_metadata import write_coordinates
 from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource, DaskSource
 from voxarray.source.base import Channels, Source
@@ -113,6 +116,34 @@ def reseal(path: Path) -> None:
         for key in TreeStore(str(path)).keys()  # noqa: SIM118  # no mapping
     }
     (path / KEY).write_bytes(Manifest(files, {}).to_bytes())
+
+
+def with_all_coordinates(path: Path) -> Path:
+    """Give coarse levels x, y, z and ``spatial_ref``, as early archives of version 2 have them."""
+    for image in [path, *sorted(path.glob("labels/*/"))]:
+        opened = open_archive(image)
+        grids = [opened.level(number).grid for number in range(opened.levels)]
+        for number, grid in list(enumerate(grids))[1:]:
+            folder = image / level_name(number)
+            document = json.loads((folder / "image/zarr.json").read_bytes())
+            del document["attributes"]["positions"]
+            document["attributes"] = {"coordinates": "spatial_ref", **document["attributes"]}
+            (folder / "image/zarr.json").write_bytes(documents.dump(document))
+            write_coordinates(_Folder(folder), "", grid)
+    reseal(path)
+    return path
+
+
+@dataclass
+class _Folder:
+    """Takes files as `Staging` does."""
+
+    path: Path
+
+    def write(self, key: str, data: bytes) -> None:
+        file = self.path / key.lstrip("/")
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
 
 
 def add_tables(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,17 @@ import google_crc32c
 import numpy as np
 import pytest
 import zarr
-from archive_samples import DTYPES, OBLIQUE, archive, blobs, reseal, voxels
+from archive_samples import (
+    DTYPES,
+    OBLIQUE,
+    archive,
+    blobs,
+    reseal,
+    same_bits,
+    voxels,
+    with_all_coordinates,
+)
+from archive_samples import whole as voxels_of
 
 import voxarray as vx
 from voxarray.archive.source import open_archive
@@ -24,9 +35,13 @@ IMAGE = "scale0/image/zarr.json"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> dict[str, bytes]:
-    """Files of an archive that has all that there is: labels, counts, a pyramid, a header."""
+    """Files of an archive that has all that there may be: labels, counts, a pyramid, a header.
+
+    Coarse levels have coordinates, as in early archives of version 2.
+    """
     path = tmp_path_factory.mktemp("facts") / "a.ome.zarr"
     archive(path, blobs((2, 9, 8, 12)), OBLIQUE, labels={"seg": blobs((1, 9, 8, 12))}, chunk=4)
+    with_all_coordinates(path)
     return {f.relative_to(path).as_posix(): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
@@ -200,6 +215,7 @@ def test_files_of_another_archive_that_were_sealed_again_are_named(path, tmp_pat
         labels={"seg": blobs((1, 9, 8, 12), seed=1)},
         chunk=4,
     )
+    with_all_coordinates(other)
     same = {"zarr.json", "nifti/c/0", "scale0/x/c.0", "scale1/x/c.0"}
     same |= {"labels/seg/zarr.json", "labels/seg/nifti/c/0", "scale0/spatial_ref/zarr.json"}
     for key in sorted(same):
@@ -253,6 +269,76 @@ def test_verify_finds_no_contradiction_in_scaled_integers(tmp_path, slope, inter
 def test_verify_finds_no_contradiction_in_boolean_or_flat_images(tmp_path):
     array = blobs((1, 9, 5, 1)) > 2
     assert verify(archive(tmp_path / "a.ome.zarr", array)) == []
+
+
+@pytest.fixture
+def today(tmp_path) -> Path:
+    """An archive as it is written today: only base levels have coordinates."""
+    path = tmp_path / "today.ome.zarr"
+    archive(path, blobs((2, 9, 8, 12)), OBLIQUE, labels={"seg": blobs((1, 9, 8, 12))}, chunk=4)
+    return path
+
+
+COORDINATES = ["spatial_ref", "x", "y", "z"]
+
+
+def test_only_base_levels_have_coordinates(today, path):
+    for image in ("", "labels/seg/"):
+        for level in ("scale0", LEVEL):
+            written = sorted(file.name for file in (today / image / level).iterdir())
+            others = COORDINATES if level == "scale0" else []
+            assert written == sorted(["image", "zarr.json", *others])
+            before = sorted(file.name for file in (path / image / level).iterdir())
+            assert before == sorted(["image", "zarr.json", *COORDINATES])
+
+
+@pytest.mark.parametrize("image", ["", "labels/seg/"])
+@pytest.mark.parametrize("level", ["scale0", LEVEL])
+@pytest.mark.parametrize("lost", [*((name,) for name in COORDINATES), ("x", "y", "z")])
+def test_a_level_that_lacks_some_coordinates_is_named(path, image, level, lost):
+    for name in lost:
+        shutil.rmtree(path / image / level / name)
+    assert found(path) == [("CONTRADICTION", f"{image}{level}/zarr.json")]
+
+
+@pytest.mark.parametrize("image", ["", "labels/seg/"])
+def test_a_base_level_without_coordinates_is_named(today, image):
+    for name in COORDINATES:
+        shutil.rmtree(today / image / "scale0" / name)
+    assert found(today) == [("CONTRADICTION", f"{image}scale0/zarr.json")]
+
+
+@pytest.mark.parametrize("image", ["", "labels/seg/"])
+@pytest.mark.parametrize("name", COORDINATES)
+def test_a_single_coordinate_of_a_coarse_level_is_named(today, image, name):
+    shutil.copytree(today / image / "scale0" / name, today / image / LEVEL / name)
+    assert found(today) == [("CONTRADICTION", f"{image}{LEVEL}/zarr.json")]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"coordinates": "spatial_ref"},
+        {"coordinates": "spatial_ref", "positions": "../../zarr.json"},
+        {"positions": "zarr.json"},
+    ],
+)
+def test_a_level_without_coordinates_says_what_places_it(today, attributes):
+    assert found(today) == []
+    change(today / LEVEL / "image/zarr.json", "attributes", to=attributes)
+    assert found(today) == [("CONTRADICTION", f"{LEVEL}/image/zarr.json")]
+
+
+def test_archives_of_both_kinds_are_the_same_images(today, path):
+    for image in ("", "labels/seg"):
+        old, new = open_archive(path / image), open_archive(today / image)
+        assert old.levels == new.levels > 1
+        for number in range(old.levels):
+            one, other = old.level(number), new.level(number)
+            np.testing.assert_array_equal(one.affine, other.affine)
+            assert same_bits(voxels_of(one), voxels_of(other))
+    assert verify(path) == verify(today) == []
 
 
 def test_there_is_no_note_of_an_archive_of_today(path):

@@ -12,7 +12,17 @@ import pytest
 import tensorstore as ts
 import xarray as xr
 import zarr
-from archive_samples import DTYPES, OBLIQUE, add_tables, archive, blobs, same_bits, voxels, whole
+from archive_samples import (
+    DTYPES,
+    OBLIQUE,
+    add_tables,
+    archive,
+    blobs,
+    same_bits,
+    voxels,
+    whole,
+    with_all_coordinates,
+)
 from hypothesis import given, settings
 
 from voxarray.archive.profiles import PROFILES
@@ -74,10 +84,33 @@ def test_what_zarr_python_writes_is_what_we_read(tmp_path, dtype, codec):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+@pytest.mark.filterwarnings("error")
 def test_plain_xarray_opens_every_level(tmp_path, dtype):
     array = blobs((3, 9, 6, 11), dtype)
     path = archive(tmp_path / "a.nii.zarr", array, chunk=4, channels=Channels("time", 2.0))
     opened = open_archive(path)
+    assert opened.levels > 1
+    for number in range(opened.levels):
+        dataset = xr.open_zarr(path / f"scale{number}", consolidated=False)
+        image = dataset["image"]
+        assert image.dims == ("t", "z", "y", "x")
+        assert same_bits(image.values.transpose(0, 3, 2, 1), whole(opened.level(number)))
+        if number == 0:
+            assert {"x", "y", "z", "spatial_ref"} == set(image.coords)
+            np.testing.assert_allclose(affine_of(dataset), opened.affine, atol=1e-9)
+            assert "positions" not in image.attrs
+        else:
+            assert not dataset.coords
+            assert image.attrs["positions"] == "../../zarr.json"
+            assert "coordinates" not in image.encoding
+        assert list(dataset) == ["image"]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+def test_plain_xarray_opens_every_level_of_early_archives(tmp_path, dtype):
+    array = blobs((3, 9, 6, 11), dtype)
+    path = archive(tmp_path / "a.nii.zarr", array, chunk=4, channels=Channels("time", 2.0))
+    opened = open_archive(with_all_coordinates(path))
     for number in range(opened.levels):
         level = opened.level(number)
         dataset = xr.open_zarr(path / f"scale{number}", consolidated=False)
@@ -103,6 +136,7 @@ def test_plain_xarray_opens_the_tree(tmp_path):
 def test_plain_xarray_has_any_affine(tmp_path_factory, affine):
     folder = tmp_path_factory.mktemp("affine")
     path = archive(folder / "a.ome.zarr", blobs((1, 5, 1, 4)), affine, levels=2)
+    with_all_coordinates(path)
     for number in (0, 1):
         dataset = xr.open_zarr(path / f"scale{number}", consolidated=False)
         expected = open_archive(path).level(number).affine

@@ -13,6 +13,7 @@ import sys
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import voxarray as vx
 from voxarray.core.errors import GridError, PandasIndexError, UnsupportedError, VoxarrayWarning
@@ -403,3 +404,31 @@ def test_levels_are_groups_of_a_tree(affine, tmp_path):
     for name, level in (("scale9", 0), ("labels", 0), ("scale1", 2), ("scale-1", 0)):
         with pytest.raises(vx.OutOfRangeError, match="Groups are scale0"):
             xr.open_dataset(path, group=name, level=level)
+
+
+@pytest.mark.parametrize("chunks", [None, {}])
+def test_a_coarse_level_that_plain_xarray_opened_is_refused(affine, tmp_path, chunks):
+    path = tmp_path / "a.ome.zarr"
+    vx.ScalarImage(tensor=np.ones((1, 9, 8, 7), np.int16), affine=affine).save(path, levels=2)
+    dataset = xr.open_dataset(
+        path, engine="zarr", group="scale1", consolidated=False, chunks=chunks
+    )
+    array = dataset["image"]
+    again = xr.open_datatree(path, engine="zarr", consolidated=False)["scale1/image"]
+    for refused in (
+        lambda: vx.ScalarImage.from_xarray(array),
+        lambda: vx.ScalarImage(tensor=array),
+        lambda: vx.LabelMap(tensor=array * 2),
+        lambda: vx.ScalarImage(tensor=again[:, 1:]),
+        lambda: array.vox.affine,
+        lambda: array.vox.to_image(),
+        lambda: array.vox.reattach(),
+        lambda: dataset.vox.affine,
+    ):
+        with pytest.raises(GridError, match=r"take vx.ScalarImage\(archive\).level\(n\)") as caught:
+            refused()
+        assert caught.value.code == "NO_COORDINATES"
+    with pytest.raises(TypeError):
+        vx.ScalarImage(tensor=zarr.open_group(path, mode="r")["scale1/image"])
+    base = xr.open_dataset(path, engine="zarr", group="scale0", consolidated=False)["image"]
+    np.testing.assert_allclose(vx.ScalarImage(tensor=base).affine, affine, atol=1e-9)

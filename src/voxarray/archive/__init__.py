@@ -12,7 +12,7 @@ Layout of an archive (OME-Zarr 0.5, NIfTI-Zarr and xarray read it as it is)::
         image/               (c or t, z, y, x), chunks in shards, every chunk with a crc32c
         x/ y/ z/             mm along the voxel axes from the origin of RAS+
         spatial_ref/         attributes: directions of the voxel axes in the world, RAS+
-      scale1/ ...            pyramid: mean for intensities, mode for labels
+      scale1/image/ ...      pyramid: mean for intensities, mode for labels
       labels/<name>/...      label maps on the image's grid, in the same form
 
 `convert` writes one, `voxarray.archive.source.open_archive` reads one, `verify` checks one.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from voxarray.archive.source import ArchiveSource
 from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError
 from voxarray.counting.cells import COLUMNS
-from voxarray.geometry.coordinates import WORLD_NAME, world_of
+from voxarray.geometry.coordinates import PLACED_BY_ROOT, WORLD_NAME, world_of
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.lattice import DIMS, Placement
 from voxarray.geometry.layout import coarser
@@ -30,6 +30,11 @@ from voxarray.nifti_header.header import NiftiHeader
 
 Contradiction = tuple[str, str]
 """Key of a document, and the text of the contradiction."""
+
+_COORDINATES = (*DIMS, WORLD_NAME)
+
+_PLACED = {"coordinates": None, **PLACED_BY_ROOT}
+"""Attributes of the voxels of a level without coordinates, of which it has the second."""
 
 _TOLERANCE = 1e-9
 """Relative; and absolute in the unit of the number, which is mm or seconds."""
@@ -133,6 +138,10 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
     placement = Placement.of_affine(grid.affine, grid.shape)
     folder = f"{level.prefix}{level_name(level.number)}"
     files = handle_cache.manifest(level.store, level.opened).files
+    missing = _missing_coordinates(folder, files)
+    if missing:
+        yield from _of_level_without(missing, level)
+        return
     for axis, name in enumerate(DIMS):
         expected = placement.positions(axis)
         key = axis_positions.key_of(f"{folder}/{name}", files)
@@ -153,6 +162,28 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
         return
     if not _all_close(world, placement.lattice.world):
         yield key, f"has the directions {world.tolist()}, which are not those of the affine"
+
+
+def _missing_coordinates(folder: str, keys: Iterable[str]) -> list[str]:
+    """Coordinates of which no file is in the folder of a level."""
+    start = f"{folder}/"
+    stored = {key[len(start) :].partition("/")[0] for key in keys if key.startswith(start)}
+    return [name for name in _COORDINATES if name not in stored]
+
+
+def _of_level_without(missing: Sequence[str], level: ArchiveSource) -> Iterator[Contradiction]:
+    """Of a level that lacks coordinates; a coarse one may lack all, if it says what places it."""
+    if level.number == 0 or len(missing) < len(_COORDINATES):
+        allowed = "the base level has" if level.number == 0 else "a coarse level has all or none of"
+        yield (
+            f"{level.prefix}{level_name(level.number)}/zarr.json",
+            f"lacks the coordinates {missing}, but {allowed} {list(_COORDINATES)}",
+        )
+        return
+    key = f"{level.array.key}/zarr.json"
+    stated = {name: _within(_attributes(level, key), name) for name in _PLACED}
+    if stated != _PLACED:
+        yield key, f"has the attributes {stated}, but without coordinates they should be {_PLACED}"
 
 
 def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:

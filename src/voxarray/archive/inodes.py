@@ -10,7 +10,7 @@ from voxarray.archive.outline import Outline
 from voxarray.geometry.layout import Layout
 
 _COORDINATES = 3 * 3 + 2
-"""Of a level: x, y and z with their document and only chunk, ``spatial_ref`` without a chunk."""
+"""Of the base level: x, y, z with document and only chunk, ``spatial_ref`` without a chunk."""
 
 _HEADER = 4
 _TABLE = 5
@@ -24,8 +24,9 @@ def inodes_of(plan: Outline) -> int:
     neither labels nor weights.
     """
     table = 0 if plan.tally() is None else _TABLE
-    levels = sum(2 + _COORDINATES + _array(layout) for layout in plan.layouts)
-    return 3 + _HEADER + table + levels  # its folder, its document, the manifest
+    levels = sum(2 + _array(layout) for layout in plan.layouts)
+    # Its folder, its document, the manifest.
+    return 3 + _HEADER + table + _COORDINATES + levels
 
 
 def inodes_with_layers(image: int, layers: Sequence[int]) -> int:

@@ -260,8 +260,9 @@ def parse_labels(image_label: Mapping[str, Any]) -> tuple[Label, ...]:
 
 def _level_hint(path: str) -> str:
     """End of a message: what to do, which depends on whether the path is that of a level."""
-    archive, name = os.path.split(path.rstrip("/"))
-    if not re.fullmatch(r"scale\d+", name):
+    folder, name = os.path.split(path.rstrip("/"))
+    archive, level = os.path.split(folder) if name == IMAGE else (folder, name)
+    if not re.fullmatch(r"scale\d+", level):
         return f"; restore them, or {MAKE_AGAIN}"
-    number = name.removeprefix("scale")
+    number = level.removeprefix("scale")
     return f": it is a level of {archive}; open that, and take image.level({number})"

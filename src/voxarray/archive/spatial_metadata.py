@@ -20,12 +20,16 @@ from voxarray.nifti_header.build import header_for
 from voxarray.source.base import Source
 
 
-def write_level_frame(area: Staging, folder: str, grid: Grid) -> None:
-    """Group of a level with coordinates x, y, z and ``spatial_ref``.
-
-    The coordinates are mm along the voxel axes, from the origin of RAS+.
-    """
+def write_level_group(area: Staging, folder: str) -> None:
+    """Group of a level."""
     area.write(f"{folder}/zarr.json", _GROUP)
+
+
+def write_coordinates(area: Staging, folder: str, grid: Grid) -> None:
+    """The coordinates x, y, z and ``spatial_ref`` of a level, in its group.
+
+    The positions are mm along the voxel axes, from the origin of RAS+.
+    """
     placement = Placement.of_affine(grid.affine, grid.shape)
     for axis, name in enumerate(DIMS):
         files = axis_positions.encoded(placement.positions(axis), name, placement.step(axis))

@@ -27,13 +27,18 @@ from voxarray.archive.outline import Outline
 from voxarray.archive.profiles import Profile, Trial, profile
 from voxarray.archive.projection import block_of, peak_of
 from voxarray.archive.pyramid import Box, PyramidWriter
-from voxarray.archive.spatial_metadata import write_level_frame, write_nifti_header
+from voxarray.archive.spatial_metadata import (
+    write_coordinates,
+    write_level_group,
+    write_nifti_header,
+)
 from voxarray.archive.staging import Staging
 from voxarray.archive.whole_values import requiring_whole
 from voxarray.core import settings, thread_pools
 from voxarray.core.dtype_names import dtype_name
 from voxarray.core.history import entry
 from voxarray.core.scaling import Scaling
+from voxarray.geometry.coordinates import PLACED_BY_ROOT, WORLD_NAME
 from voxarray.geometry.layout import Factors, Layout, chunk_bytes
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Source
@@ -259,19 +264,20 @@ class WritePlan:
 
     def write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
         """Write all but the voxels: metadata of all levels, coordinates, the NIfTI header."""
-        shape = self.source.grid.shape
-        attributes = self.metadata.attributes(shape, of_image=bool(prefix))
+        grid = self.source.grid
+        attributes = self.metadata.attributes(grid.shape, of_image=bool(prefix))
         area.write(f"{prefix}zarr.json", documents.dump(documents.group(attributes)))
         axis = self.metadata.axis
-        for number, (layout, grid) in enumerate(
-            zip(self.layouts, self.metadata.grids(shape), strict=True)
-        ):
+        for number, layout in enumerate(self.layouts):
             folder = f"{prefix}{level_name(number)}"
             # Scaled images are not cached: 0.0 and -0.0 are equal as keys, but differ in JSON.
             document_of = _array_document if self.storage.kept else _usual_array_document
-            array = document_of(layout, self.storage.dtype, codec, axis, self.storage.kept)
+            array = document_of(
+                layout, self.storage.dtype, codec, axis, self.storage.kept, is_base=number == 0
+            )
             area.write(f"{folder}/{IMAGE}/zarr.json", array)
-            write_level_frame(area, folder, grid)
+            write_level_group(area, folder)
+        write_coordinates(area, f"{prefix}{level_name(0)}", grid)
         write_nifti_header(area, prefix, self.source, self.storage)
 
 
@@ -286,10 +292,16 @@ def _reader_of(box: Box, block: NDArray) -> Callable[[Box], NDArray]:
 
 
 def _array_document(
-    layout: Layout, dtype: np.dtype, codec: Codec, axis: str, kept: Scaling | None
+    layout: Layout,
+    dtype: np.dtype,
+    codec: Codec,
+    axis: str,
+    kept: Scaling | None,
+    *,
+    is_base: bool,
 ) -> bytes:
     """The ``zarr.json`` of the voxels of a level."""
-    attributes: dict[str, Any] = {"coordinates": "spatial_ref"}
+    attributes: dict[str, Any] = {"coordinates": WORLD_NAME} if is_base else dict(PLACED_BY_ROOT)
     if kept is not None:  # CF conventions, section 8.1 "Packed data"
         attributes["scale_factor"] = kept.slope
         attributes["add_offset"] = kept.intercept

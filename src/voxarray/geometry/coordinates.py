@@ -19,6 +19,12 @@ WORLD_KEY = "intrinsic_to_world"
 AXIS_KEY = "voxel_axis"
 """Attribute of x, y and z that names them again: xarray renames coordinates, and no attribute."""
 
+PLACED_BY_ROOT = {"positions": "../../zarr.json"}
+"""Attribute of the voxels of a coarse level in an archive, which has no coordinates of its own.
+
+It names the document that says where they are, so that nobody takes them for voxels of 1 mm.
+"""
+
 _DIMS = ("x", "y", "z")
 
 
@@ -56,8 +62,8 @@ def plain_world(coords: Mapping[Any, Any]) -> NDArray[np.float64]:
     of ours that have lost it carry ``step``, and are refused.
 
     Raises:
-        GridError: ``NO_SPATIAL_REF`` if it is missing; ``FIXED_NAMES`` if x, y or z had another
-            name; as `world_of`.
+        GridError: ``NO_SPATIAL_REF`` if it is missing; ``NO_COORDINATES`` if x, y and z are, too;
+            ``FIXED_NAMES`` if x, y or z had another name; as `world_of`.
     """
     for dim in _DIMS:
         if dim in coords:
@@ -72,6 +78,8 @@ def plain_world(coords: Mapping[Any, Any]) -> NDArray[np.float64]:
             VoxarrayWarning,
         )
         return np.eye(4)
+    if not axes:
+        raise _without_coordinate(_DIMS[0])
     raise GridError(
         f"there is no coordinate {WORLD_NAME!r} with an attribute {WORLD_KEY!r}, so nothing "
         "says where the voxel axes point; give an affine: vx.ScalarImage.from_xarray(array, "
@@ -143,12 +151,7 @@ def plain_axis(
             ``UNKNOWN_SPACING`` where a single position has no attribute ``step``.
     """
     if dim not in coords:
-        raise GridError(
-            f"there is no coordinate {dim!r}: it was reduced, dropped or never there, so there is "
-            "no affine: keep x, y and z, or give the affine again with "
-            "voxarray.xarray_index.attach(data, affine)",
-            code="NO_COORDINATES",
-        )
+        raise _without_coordinate(dim)
     variable = coords[dim]
     _require_own_name(variable.attrs, dim)
     if variable.ndim and tuple(variable.dims) != (dim,):
@@ -170,6 +173,17 @@ def plain_axis(
         factor = millimetres(unit, dim, path)
     step = _step(values, variable.attrs.get("step"), dim)
     return float(values[0]) * factor, step * factor, size
+
+
+def _without_coordinate(dim: str) -> GridError:
+    return GridError(
+        f"there is no coordinate {dim!r}: it was reduced, dropped or never there, so there is "
+        "no affine: keep x, y and z, or give the affine again with "
+        "voxarray.xarray_index.attach(data, affine). If it is a coarse level of an archive, take "
+        "vx.ScalarImage(archive).level(n), or open it with xr.open_dataset(archive, "
+        "engine='voxarray', level=n)",
+        code="NO_COORDINATES",
+    )
 
 
 def _step(values: NDArray[np.float64], stated: Any, dim: str) -> float:

@@ -424,6 +424,52 @@ def test_the_plane_of_another_array_is_not_that_of_this_one(tmp_path):
     assert code_of(tmp_path / "a.zarr/v") == "UNKNOWN_SPACING"
 
 
+@pytest.fixture
+def levels(tmp_path):
+    """An archive of two levels with a label map, of which the coarse ones have no coordinates."""
+    voxels = numbers((1, 9, 5, 7))
+    path = tmp_path / "a.ome.zarr"
+    layer = {"brain": LabelLayer(ArraySource((voxels % 3).astype("u1"), OBLIQUE))}
+    convert(ArraySource(voxels, OBLIQUE), path, labels=layer, options=Options(levels=2))
+    return path
+
+
+@pytest.mark.parametrize("image", ["", "labels/brain"])
+@pytest.mark.parametrize("array", ["", "image"])
+def test_a_path_of_a_level_names_its_archive(levels, image, array):
+    path = levels / image / "scale1" / array
+    with pytest.raises(FormatError, match=r"take image.level\(1\)") as caught:
+        open_source(path)
+    assert caught.value.code == "BAD_METADATA"
+    assert f"it is a level of {levels / image}; open that" in caught.value.message
+
+
+@pytest.mark.parametrize("image", ["", "labels/brain"])
+@pytest.mark.parametrize("array", ["", "image"])
+def test_a_level_without_its_archive_is_not_taken_for_1_mm(levels, tmp_path, image, array):
+    shutil.copytree(levels / image / "scale1", tmp_path / "level.zarr")
+    with pytest.raises(FormatError, match="coarse level of an archive") as caught:
+        open_source(tmp_path / "level.zarr" / array)
+    assert caught.value.code == "NO_COORDINATES"
+    shutil.copytree(levels / image / "scale0", tmp_path / "base.zarr")
+    base = open_source(tmp_path / "base.zarr" / array)
+    np.testing.assert_allclose(base.affine, OBLIQUE, atol=1e-9)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_level_that_xarray_copied_is_not_taken_for_1_mm(levels, tmp_path, version):
+    plain = xr.open_zarr(levels, group="scale1", consolidated=False).drop_encoding()
+    plain.to_zarr(tmp_path / "plain.zarr", zarr_format=version, consolidated=False)
+    assert code_of(tmp_path / "plain.zarr") == "NO_COORDINATES"
+    # With coordinates it is where they say, whatever else its attributes say.
+    placed = vx.ScalarImage(levels).level(1).array.assign_attrs(plain["image"].attrs)
+    placed.to_dataset(name="image").to_zarr(
+        tmp_path / "placed.zarr", zarr_format=version, consolidated=False
+    )
+    affine = open_source(levels).level(1).affine
+    np.testing.assert_allclose(open_source(tmp_path / "placed.zarr").affine, affine, atol=1e-9)
+
+
 @pytest.mark.parametrize("lose", [("spatial_ref",), ()])
 def test_what_lost_its_directions_is_not_taken_for_ras(tmp_path, lose):
     array = vx.ScalarImage(tensor=numbers((1, 5, 4, 3)), affine=OBLIQUE).array

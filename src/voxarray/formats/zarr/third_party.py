@@ -28,6 +28,7 @@ from voxarray.formats.zarr.ome_groups import (
 )
 from voxarray.formats.zarr.source import Level, ZarrSource
 from voxarray.formats.zarr.voxels import ZarrVoxels
+from voxarray.geometry.coordinates import PLACED_BY_ROOT
 from voxarray.geometry.grid import checked_affine
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.source.base import Channels
@@ -254,6 +255,9 @@ def _open_array(
         array: The array.
         path: As the user named it, for messages.
         names: Of its axes, where it does not name them itself.
+
+    Raises:
+        FormatError: Codes as in `named_dimensions.affine_beside` and `_require_no_other_place`.
     """
     voxels = ZarrVoxels.of(store, array, () if group is None else (group,))
     if names is None or len(names) != len(voxels.shape):
@@ -261,6 +265,7 @@ def _open_array(
     order = AxisOrder.of(names, voxels.shape, path)
     affine = named_dimensions.affine_beside(store, group, array, names, order)
     if affine is None:
+        _require_no_other_place(array, path)
         warn_caller(
             f"nothing says where the voxels are: spacings of 1 mm and the axes R, A and S are "
             f"assumed; set image.affine if that is wrong [{path}]",
@@ -278,6 +283,22 @@ def _open_array(
         channels=channels,
         scaling=decoding.scaling,
     )
+
+
+def _require_no_other_place(array: Node, path: str) -> None:
+    """Refuse a coarse level that was taken out of its archive, where it says its place is.
+
+    Raises:
+        FormatError: ``NO_COORDINATES``.
+    """
+    if PLACED_BY_ROOT.items() <= array.attributes.items():
+        raise FormatError(
+            f"{path} is a coarse level of an archive without that archive, which says where its "
+            "voxels are: open the archive, and take image.level(n); or read the store with xarray, "
+            "and give vx.ScalarImage.from_xarray(array, affine=affine)",
+            code="NO_COORDINATES",
+            path=path,
+        )
 
 
 def _placed(affine: NDArray[np.float64], path: str) -> NDArray[np.float64]:
