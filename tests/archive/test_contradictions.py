@@ -160,6 +160,20 @@ def test_positions_that_cannot_be_decoded_are_named(path, data):
     assert found(path) == [("CONTRADICTION", "scale0/x/c.0")]
 
 
+@pytest.mark.parametrize("data", [b"", b"12", bytes(16), bytes(100), bytes(8 * 64)])
+def test_compressed_positions_that_cannot_be_decoded_are_named(tmp_path, data):
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, 64, 4, 4)), np.diag([2.0, 1, 1, 1]))
+    assert "blosc" in (path / "scale0/x/zarr.json").read_text()
+    (path / "scale0/x/c.0").write_bytes(data + google_crc32c.value(data).to_bytes(4, "little"))
+    assert found(path) == [("CONTRADICTION", "scale0/x/c.0")]
+
+
+@pytest.mark.parametrize("to", [[], None, "none", [{}], [{"name": "gzip"}], [{"name": "blosc"}]])
+def test_positions_of_other_codecs_than_the_document_says_are_named(path, to):
+    change(path / "scale0/x/zarr.json", "codecs", to=to)
+    assert found(path) == [("CONTRADICTION", "scale0/x/c.0")]
+
+
 def test_uncompressed_positions_of_version_1_are_accepted(path):
     """Uncompressed and in a folder, as in archives of version 1."""
     values = zarr.open_array(path / "scale0/x", mode="r")[:]

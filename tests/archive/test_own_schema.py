@@ -15,6 +15,7 @@ from archive_samples import DTYPES, archive, blobs, voxels
 import voxarray as vx
 from voxarray.archive.documents import SCHEMAS, schema
 from voxarray.archive.source import open_archive
+from voxarray.archive.verify import verify
 from voxarray.source.base import Channels
 
 
@@ -125,7 +126,7 @@ def test_documents_hold_nothing_that_no_reader_needs(tmp_path):
     assert len(list(path.glob("scale*"))) == 2
     voxels = {*path.glob("scale*/image/c/**/*")}
     files = [file for file in path.rglob("*") if file.is_file() and file not in voxels]
-    assert sum(file.stat().st_size for file in files) < 11100
+    assert sum(file.stat().st_size for file in files) < 7600
     for axis in path.glob("scale*/[xyz]/zarr.json"):
         assert document(axis)["attributes"].keys() == {"units", "step"}
 
@@ -140,6 +141,22 @@ def test_positions_are_as_small_where_they_are_no_multiple_of_eight(tmp_path, si
     affine = open_archive(path).affine
     positions = zarr.open_array(path / "scale0/x", mode="r")[:]
     np.testing.assert_array_equal(positions, affine[0, 3] + affine[0, 0] * np.arange(size))
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing", "is_compressed"), [(12, 2.0, False), (40, 0.7, False), (300, 0.7, True)]
+)
+def test_positions_are_compressed_where_that_saves_bytes(tmp_path, size, spacing, is_compressed):
+    affine = np.diag([spacing, 1, 1, 1])
+    affine[0, 3] = -74.02213873327821
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, size, 4, 4)), affine, levels=1)
+    described = document(path / "scale0/x/zarr.json")
+    named = [codec["name"] for codec in described["codecs"]]
+    assert named == ["bytes", *(["blosc"] if is_compressed else []), "crc32c"]
+    assert is_compressed or (path / "scale0/x/c.0").stat().st_size == 8 * size + 4
+    positions = zarr.open_array(path / "scale0/x", mode="r")[:]
+    np.testing.assert_array_equal(positions, affine[0, 3] + spacing * np.arange(size))
+    assert verify(path) == []
 
 
 def test_a_coordinate_without_voxels_says_nothing_of_chunks(tmp_path):

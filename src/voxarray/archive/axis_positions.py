@@ -1,19 +1,20 @@
 """Positions of voxels along one axis, in mm: the coordinates that plain xarray shows.
 
-Three for each level stand in every archive, so they are kept small: compressed, and in a file
-beside the document instead of a folder of its own.
+Three stand in every archive, so they are kept small: compressed where that saves bytes, and in a
+file beside the document instead of a folder of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import documents
-from voxarray.archive.codecs import Codec
+from voxarray.archive.codecs import RAW, Codec
 from voxarray.core.errors import VoxarrayError
 
 _CODEC = Codec("zstd", 5, "bitshuffle")
@@ -27,7 +28,7 @@ _DOTTED_KEYS = {"name": "default", "configuration": {"separator": "."}}
 
 _KEY = "c.0"
 _OLD_KEY = "c/0"
-"""In archives of version 1, and early ones of version 2, whose positions are not compressed."""
+"""In archives of version 1, and early ones of version 2."""
 
 
 def encoded(values: NDArray[np.float64], name: str, step: float) -> dict[str, bytes]:
@@ -38,20 +39,21 @@ def encoded(values: NDArray[np.float64], name: str, step: float) -> dict[str, by
         name: Of the axis.
         step: Signed millimetres from one voxel to the next.
     """
-    chunk = b"".join(_codec(values.size).encode(values))
-    return {"zarr.json": _document(values.size, name, step), _KEY: chunk}
-
-
-def _codec(size: int) -> Codec:
-    return _RAGGED if size % 8 else _CODEC
+    size = values.size
+    # Of a short axis, the compressor may save less than its description in the document takes.
+    choices = (
+        {"zarr.json": _document(size, name, step, codec), _KEY: b"".join(codec.encode(values))}
+        for codec in (RAW, _RAGGED if size % 8 else _CODEC)
+    )
+    return min(choices, key=lambda files: sum(map(len, files.values())))
 
 
 @lru_cache(maxsize=64)  # the scans of a cohort are mostly of a few shapes and spacings
-def _document(size: int, name: str, step: float) -> bytes:
+def _document(size: int, name: str, step: float, codec: Codec) -> bytes:
     dtype = np.dtype(np.float64)
     attributes = {"units": "mm", "step": step}
     document = documents.plain_array((size,), dtype, (name,), attributes)
-    document["codecs"] = _codec(size).to_json(dtype)
+    document["codecs"] = codec.to_json(dtype)
     document["chunk_key_encoding"] = _DOTTED_KEYS
     return documents.dump(document)
 
@@ -62,23 +64,23 @@ def key_of(array: str, files: Collection[str]) -> str:
     return key if key in files else f"{array}/{_OLD_KEY}"
 
 
-def decoded(key: str, size: int, read: Callable[[str], bytes]) -> NDArray[np.float64] | None:
+def decoded(chunk: bytes, codecs: Any, size: int) -> NDArray[np.float64] | None:
     """The positions in a chunk.
 
     Args:
-        key: What `key_of` found.
-        size: How many there should be.
-        read: Gives a file of the archive.
+        chunk: The only one of the array.
+        codecs: What the document of the array says of them.
+        size: How many positions there should be.
 
     Returns:
-        Millimetres; None if the chunk does not hold so many.
+        Millimetres; None if the chunk does not hold so many, or is not of these codecs.
     """
-    raw = np.frombuffer(bytearray(read(key)), np.uint8)
-    # A chunk of blosc states its own shuffle, so `_CODEC` also decodes what `_RAGGED` encoded.
-    codec = Codec(cname="") if key.endswith(f"/{_OLD_KEY}") else _CODEC
     values = np.empty(size, "<f8")
     try:
-        codec.decode(raw, values)
+        codec = Codec.from_json(codecs)
+        codec.decode(np.frombuffer(bytearray(chunk), np.uint8), values)
     except (VoxarrayError, RuntimeError, ValueError):  # numcodecs raises the latter two
+        return None
+    except (AttributeError, KeyError, TypeError):  # no codecs at all
         return None
     return values

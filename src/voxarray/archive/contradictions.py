@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -145,10 +144,12 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
     for axis, name in enumerate(DIMS):
         expected = placement.positions(axis)
         key = axis_positions.key_of(f"{folder}/{name}", files)
-        values = axis_positions.decoded(key, expected.size, partial(_bytes, level))
+        document = _document(level, f"{folder}/{name}/zarr.json")
+        codecs = document.get("codecs")
+        values = axis_positions.decoded(_bytes(level, key), codecs, expected.size)
         if values is None or not _all_close(values, expected):
             yield key, f"has positions that differ from those of the affine of {folder}"
-        step = _within(_attributes(level, f"{folder}/{name}/zarr.json"), "step")
+        step = _within(document, "attributes", "step")
         if not _agree(step, placement.step(axis)):
             yield (
                 f"{folder}/{name}/zarr.json",
