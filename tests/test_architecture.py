@@ -59,6 +59,7 @@ COHORT = (
     "chosen_names",
     "mapped_facts",
     "mapped_opener",
+    "mapped_keys",
     "mapped_sources",
     "mapped_layers",
     "mapped_items",

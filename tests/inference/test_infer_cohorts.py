@@ -77,6 +77,50 @@ def test_every_subject_is_predicted_and_nothing_twice(cohort, net, model, tmp_pa
     assert again.names == made.names
 
 
+def bright_inside(subject):
+    return vx.ZNormalization(masking_method="brain")(subject)
+
+
+@pytest.mark.parametrize(
+    "preprocess", [vx.ZNormalization(masking_method="brain"), bright_inside], ids=["ours", "own"]
+)
+def test_predictions_follow_a_corrected_mask_and_no_other_label_map(cohort, tmp_path, preprocess):
+    """What was predicted within the mask of before counted as up to date."""
+
+    def bright(patches):
+        return torch.cat([1 - patches, patches - 1], dim=1)
+
+    def predict():
+        vx.infer(
+            bright,
+            vx.Cohort(cohort.path),
+            tmp_path / "labels",
+            patch_size=8,
+            preprocess=preprocess,
+            progress=False,
+        )
+        return {p: p.stat().st_mtime_ns for p in (tmp_path / "labels" / "subjects").iterdir()}
+
+    scans = [vx.ScalarImage(subject.get_first_image().path) for subject in cohort]
+    for scan in scans:
+        mask = vx.LabelMap(tensor=(scan.numpy() > 0.2).astype("u1"), affine=scan.affine)
+        vx.Archive(scan.path).add_labels("brain", mask)
+    before = predict()
+    first = scans[0]
+    tighter = vx.LabelMap(tensor=(first.numpy() > 0.7).astype("u1"), affine=first.affine)
+    vx.Archive(first.path).add_labels("lesion", tighter)  # nobody asks for this one
+    assert predict() == before
+    vx.Archive(first.path).remove_labels("brain")
+    vx.Archive(first.path).add_labels("brain", tighter)
+    assert sum(predict()[path] != time for path, time in before.items()) == 1
+    subject = vx.Cohort(cohort.path)[0]
+    expected = vx.infer(
+        bright, subject, tmp_path / "one.nii", patch_size=8, preprocess=preprocess, progress=False
+    )
+    found = vx.Cohort(tmp_path / "labels")[0]["prediction"]
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
 def test_a_module_and_probabilities(cohort, net, tmp_path):
     for dtype in ("float16", "uint8"):
         made = vx.infer(

@@ -1,12 +1,17 @@
-"""Label maps and notes that were added to an archive, and would be lost if it were replaced."""
+"""Label maps and notes that were added to an archive after it was made, or taken from it."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from voxarray.archive.digests import digest_of
+from voxarray.archive.generations import REPLACED
 from voxarray.archive.layer_names import FOLDER, names_in
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.archive.root_prefix import root_of
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.storage.store import Store
 
 
 def manifest_at(path: str) -> Manifest | None:
@@ -15,6 +20,36 @@ def manifest_at(path: str) -> Manifest | None:
         return Manifest.read(open_store(path))
     except (VoxarrayError, OSError):
         return None
+
+
+def first_manifest(store: Store) -> Manifest | None:
+    """The manifest that an archive had when it was made; None if it is gone."""
+    with suppress(VoxarrayError, OSError):
+        return Manifest.parse(store.read(f"{REPLACED}/0.json"), f"{store.path}/{REPLACED}/0.json")
+    return None
+
+
+def changed_labels(path: str) -> dict[str, str | None]:
+    """Label maps that an archive did not have, or not with these bytes, when it was made.
+
+    Args:
+        path: Of the archive.
+
+    Returns:
+        Digests of their files, by name; None for those that were removed.
+
+    Raises:
+        VoxarrayError: The archive cannot be read.
+    """
+    store = open_store(path)
+    current = Manifest.read(store)
+    if not current.generation:
+        return {}
+    first = first_manifest(store)
+    names = set[str]() if first is None else {*names_in(first.files, root_of(first.files))}
+    removed = names - {*names_in(current.files, root_of(current.files))}
+    digests = {name: _digest(current, name) for name in added_labels(first, current)}
+    return {**digests, **dict.fromkeys(removed)}
 
 
 def added_labels(earlier: Manifest | None, current: Manifest) -> list[str]:
@@ -61,6 +96,12 @@ def refuse_additions(path: str, earlier: Manifest | None, current: Manifest | No
             code="CONTENT_ADDED",
             path=path,
         )
+
+
+def _digest(manifest: Manifest, label: str) -> str:
+    files = _files(manifest, label)
+    text = "\n".join(f"{key} {entry.digest}" for key, entry in sorted(files.items()))
+    return digest_of(text.encode())
 
 
 def _files(manifest: Manifest, label: str) -> dict[str, FileEntry]:

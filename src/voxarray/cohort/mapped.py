@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
-from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.pipelines import refuse_other_pipelines
 from voxarray.cohort.convert import watching
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.mapped_items import items_of
+from voxarray.cohort.mapped_keys import MappedKeys
 from voxarray.cohort.mapped_opener import MappedOpener, TransformLike
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.changed_options import given
@@ -23,7 +23,7 @@ from voxarray.cohort.plan.described import described, description_digest
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.names import text_digest
 from voxarray.cohort.plan.part import read_part
-from voxarray.cohort.plan.plan import Plan, key_of
+from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.plan.planning import require_same_form
 from voxarray.cohort.plan.previous import previous_plan, put_in_place
 from voxarray.cohort.run.build import ExecutionOptions, execute
@@ -144,11 +144,12 @@ class Mapped(Sequence[Subject]):
         """Write the transformed subjects as another cohort; run it again to resume.
 
         Archives are up to date, and not made again, if their inputs, transform and options are the
-        same. A function is no longer the same if its code has changed, or if something that it uses
-        has changed: functions and classes of the same module, numbers, texts, arrays. A transform
-        of a class of your own is no longer the same if the code of its methods, or an attribute,
-        has changed. Changes are not noticed in functions of other modules, nor in the contents of
-        lists, dicts and other objects that a function uses.
+        same. Label maps that were added to archives of the cohort, corrected or removed count as
+        inputs. A function is no longer the same if its code has changed, or if something that it
+        uses has changed: functions and classes of the same module, numbers, texts, arrays. A
+        transform of a class of your own is no longer the same if the code of its methods, or an
+        attribute, has changed. Changes are not noticed in functions of other modules, nor in the
+        contents of lists, dicts and other objects that a function uses.
 
         Archives of the same subjects that another transform made are replaced, and a warning says
         how many. To keep them, choose another folder.
@@ -326,14 +327,8 @@ class Mapped(Sequence[Subject]):
             member = self.cohort.member(item.subject)
         except KeyError:
             return None
-        paths = [os.path.join(member.root, part.archive) for part in member.parts]
-        entries = [entry_of(path) for path in paths]
-        keys = ["" if entry is None else entry.key for entry in entries]
-        input_keys = [[part.archive, key] for part, key in zip(member.parts, keys, strict=True)]
-        if item.failure is not None:
-            return key_of([item.subject, input_keys, description, options.digest()])
-        layers = [layer.name for layer in item.layers]
-        return key_of([item.subject, item.image, layers, input_keys, description, options.digest()])
+        keys = MappedKeys.now(member, self.transform, description, options.digest())
+        return keys.of_item(item)
 
     def freeze(
         self,

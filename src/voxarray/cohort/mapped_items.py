@@ -10,6 +10,7 @@ from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.catalogue.pipelines import PIPELINE
 from voxarray.cohort.mapped_facts import MappedFacts
+from voxarray.cohort.mapped_keys import MappedKeys, changes_in
 from voxarray.cohort.mapped_layers import archives_of
 from voxarray.cohort.mapped_opener import (
     MakesNamedImages,
@@ -24,7 +25,6 @@ from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item, Layer
 from voxarray.cohort.plan.names import slug
-from voxarray.cohort.plan.plan import key_of
 from voxarray.cohort.plan.planning import header_of
 from voxarray.core.errors import VoxarrayError
 from voxarray.image import LabelMap
@@ -44,15 +44,15 @@ def items_of(
         options: Of the archives.
     """
     opener, name = MappedOpener(member, transform), member.name
-    inputs, entries, error = _inputs(member)
+    inputs, entries, changes, error = _inputs(member)
     facts = MappedFacts.of(member, entries)
     recorded = [[item.source, item.header] for item in inputs]
-    of = [recorded, description, options.digest()]
+    keys = MappedKeys(member, transform, description, recorded, options.digest(), changes)
     pipeline = {PIPELINE: description_digest(description)}
     if error is None:
         try:
             sources = MappedSources.of(member, inputs)
-            return _items_made(opener, sources, facts, of, pipeline, options)
+            return _items_made(opener, sources, facts, keys, pipeline, options)
         except Exception as raised:  # of a transform of the user's, too
             error = raised
     failure = failure_of(error, name, opener.places)
@@ -70,7 +70,7 @@ def items_of(
             origin=origin,
             layers=tuple(Layer(label, layer_of(origin, label)) for label in labels),
             facts={**facts.image(image, origin), **pipeline},
-            key=key_of([name, *of]),
+            key=keys.of_failing,
             failure=failure,
         )
         for image, (kind, origin, labels) in images.items()
@@ -93,7 +93,7 @@ def _items_made(
     opener: MappedOpener,
     sources: MappedSources,
     facts: MappedFacts,
-    of: Sequence[Any],
+    keys: MappedKeys,
     pipeline: Mapping[str, str],
     options: ArchiveOptions,
 ) -> list[Item]:
@@ -101,6 +101,10 @@ def _items_made(
     items = []
     for image, layers in archives_of(subject, sources):
         origin = sources.origin(image, subject.get_image(image))
+        made_from = tuple(
+            Layer(layer, sources.origin(layer, subject.get_image(layer), origin))
+            for layer in layers
+        )
         items.append(
             Item(
                 slug=slug(name, image),
@@ -108,26 +112,31 @@ def _items_made(
                 image=image,
                 kind="label" if isinstance(subject[image], LabelMap) else "intensity",
                 origin=origin,
-                layers=tuple(
-                    Layer(layer, sources.origin(layer, subject.get_image(layer), origin))
-                    for layer in layers
-                ),
+                layers=made_from,
                 header=header_of(subject.get_image(image).source, options),
                 facts={**facts.image(image, origin), **pipeline},
-                key=key_of([name, image, layers, *of]),
+                key=keys.of_image(
+                    image, layers, [origin.source, *(layer.origin.source for layer in made_from)]
+                ),
             )
         )
     return items
 
 
-def _inputs(member: Member) -> tuple[list[Input], list[Entry | None], Exception | None]:
-    """The archives of a subject, their entries, and why one of them cannot be looked at."""
+def _inputs(
+    member: Member,
+) -> tuple[list[Input], list[Entry | None], dict[str, str | None], Exception | None]:
+    """The archives of a subject, their entries, which label maps of them were changed since they
+    were made, and why one of them cannot be looked at.
+    """
     inputs, entries, why = list[Input](), list[Entry | None](), None
+    changes = dict[str, str | None]()
     for part in member.parts:
         try:
             one, entry = input_and_entry(member.root, part.archive)
+            changes |= changes_in(member.root, part.archive, entry)
         except (VoxarrayError, OSError) as error:
             one, entry, why = Input(part.archive, _NOWHERE), None, why or error
         inputs.append(one)
         entries.append(entry)
-    return inputs, entries, why
+    return inputs, entries, changes, why

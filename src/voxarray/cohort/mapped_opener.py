@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,10 @@ class MakesNamedImages(ABC):
     @abstractmethod
     def makes(self) -> Mapping[str, Kind]:
         """Names of all images of every transformed subject, and whether each is a label map."""
+
+    @abstractmethod
+    def label_maps_used(self, subject: Subject) -> Collection[str]:
+        """Names of those label maps of a subject that the images depend on; others may be there."""
 
     @abstractmethod
     def __call__(self, subject: Subject) -> Subject:

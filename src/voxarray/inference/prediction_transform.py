@@ -89,6 +89,11 @@ class InferenceTransform(MakesNamedImages):
         options: InferenceOptions = self._arguments[1]
         return {PREDICTION: "label" if options.output == "labels" else "intensity"}
 
+    def label_maps_used(self, subject: Subject) -> set[str]:
+        """Those that are channels, or that preprocessing asks for."""
+        scan = self.inference.scan(subject)
+        return {*scan.channels, *scan.others}
+
     @property
     def arguments(self) -> dict[str, Any]:
         """What makes another prediction when it changes: not the device, nor where the model is."""

@@ -43,6 +43,7 @@ class Entry:
         labels: Names of the label maps in it, those that were added later included.
         touched: Key of the item that it would be made of now, which differs from ``key`` by times
             of files only; None if that was never found out.
+        generation: How often label maps or notes were added to it or removed.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Entry:
     bytes: int
     labels: tuple[str, ...] = ()
     touched: str | None = None
+    generation: int = 0
 
     def has_key(self, key: str) -> bool:
         """Whether the archive is what an item of this key would be made into."""
@@ -119,6 +121,7 @@ def entry_of(archive: str) -> Entry | None:
             sum(file.size for file in manifest.files.values()),
             tuple(names_in(manifest.files, root_of(manifest.files))),
             facts.get(TOUCHED),
+            manifest.generation,
         )
     except (VoxarrayError, OSError, KeyError, TypeError) as error:
         if is_url(archive) and isinstance(error, (AccessDeniedError, TransportError)):

@@ -6,10 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
-from voxarray.archive.added_content import added_labels
-from voxarray.archive.generations import REPLACED
+from voxarray.archive.added_content import added_labels, first_manifest
 from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
 from voxarray.cohort.catalogue.entry import Entry
@@ -18,7 +16,6 @@ from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.error_messages import FOR_ALL
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
-from voxarray.storage.store import Store
 
 _TOLD = 3
 _NAMED = 10
@@ -102,7 +99,7 @@ def additions(archive: str) -> list[str]:
         return []
     if not manifest.generation:
         return []
-    added = [f"the label map {name!r}" for name in added_labels(_first(store), manifest)]
+    added = [f"the label map {name!r}" for name in added_labels(first_manifest(store), manifest)]
     return added + [f"the note {name!r}" for name in sorted(manifest.metadata)]
 
 
@@ -128,10 +125,3 @@ def refuse_to_lose(archive: str) -> None:
             code="CONTENT_ADDED",
             path=archive,
         )
-
-
-def _first(store: Store) -> Manifest | None:
-    """The manifest that an archive had when it was made; None if it is gone."""
-    with suppress(VoxarrayError, OSError):
-        return Manifest.parse(store.read(f"{REPLACED}/0.json"), f"{store.path}/{REPLACED}/0.json")
-    return None
