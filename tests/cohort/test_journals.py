@@ -54,6 +54,21 @@ def test_last_failures_are_those_of_all_records(tmp_path_factory, processes, cut
     assert finalise.last_failures(folder) == failed
 
 
+def test_a_record_after_one_that_a_full_disk_cut_short_counts(tmp_path, monkeypatch):
+    """It was written behind the part of the line that the disk had taken, and skipped with it."""
+    journal, write = Journal(str(tmp_path)), journals.os.write
+    why = Failure("BAD_GZIP", "it is damaged", "x.nii")
+    journal.append(Result("a", "failed", "k", why).record())
+    with monkeypatch.context() as full:
+        full.setattr(journals.os, "write", lambda fd, data: write(fd, data[:30]))
+        with pytest.raises(OSError, match="No space left"):
+            journal.append(Result("b", "failed", "k", why).record())
+    journal.append(Result("c", "failed", "k", why).record())
+    journal.close()
+    for read in (records, records_of_failing):
+        assert {record["slug"] for record in read(str(tmp_path))} == {"a", "c"}
+
+
 def test_records_in_another_form_count_too(tmp_path):
     lines = [
         {"failure": {**WHY, "code": "A"}, "time": "1", "status": "failed", "slug": "a"},

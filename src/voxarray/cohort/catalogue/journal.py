@@ -82,8 +82,11 @@ class Journal:
                 self._fd = None
             if self._fd is None:
                 self._fd = self._create()
-            # A full disk may take only a part of the line, which readers then skip.
+            # A full disk may take only a part of the line, which readers then skip. The next record
+            # begins another file: behind that part it would be skipped, too.
             if os.write(self._fd, line) != len(line):
+                os.close(self._fd)
+                self._fd = None
                 raise OSError(28, os.strerror(28), self._folder)
             if how == "synced":
                 os.fsync(self._fd)
