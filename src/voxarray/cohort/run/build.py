@@ -32,6 +32,7 @@ from voxarray.cohort.run.added_content import warn_of_deletions
 from voxarray.cohort.run.engine_choice import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
 from voxarray.cohort.run.job import Engine, Job
+from voxarray.cohort.run.left_labels import LeftLabels
 from voxarray.cohort.run.numbers import is_count, require_part
 from voxarray.cohort.run.overtaken import note_overtaken
 from voxarray.cohort.run.plan_checks import (
@@ -128,7 +129,7 @@ def build(
             (``OTHER_SOURCE``, ``OTHER_FORM``).
         ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``), or the scheduler is gone.
     """
-    watcher = watcher or ProgressListener()
+    watcher = LeftLabels(watcher or ProgressListener())
     CohortLayout.of(destination)  # refuses a URL before sources are looked at
     census = None
     if run.partition is not None:
@@ -140,6 +141,7 @@ def build(
         plan = make_plan(inputs, sources, destination, options, watcher, overwrite=run.overwrite)
         locations = {item.source: item.location for item in inputs}
     result = execute(plan, _file_openers(locations), destination, options, run, watcher)
+    watcher.warn()
     return replace(result, census=census)
 
 
