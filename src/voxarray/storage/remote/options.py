@@ -162,17 +162,19 @@ def _environment(scheme: str) -> _Variables:
     prefix = _VARIABLES.get(_SAME.get(scheme, scheme))
     if prefix is None:
         return ()
-    variables = os.environ
+    names = _variables_read(prefix)
+    # All names once, and not each of ours: to find out that one is not there takes ten times as
+    # long, and this is asked before each request.
     return tuple(
-        (name.removeprefix(prefix).lower(), variables.get(name, ""))
-        for name in _variables_read(prefix)
-        if name in variables
+        (names[variable], os.environ.get(variable, ""))
+        for variable in sorted(names.keys() & os.environ)
     )
 
 
 @cache
-def _variables_read(prefix: str) -> tuple[str, ...]:
-    return tuple(prefix + name.upper() for name in sorted({*CLIENT, *_ENDPOINTS}))
+def _variables_read(prefix: str) -> Mapping[str, str]:
+    """What is heeded, by the names of the variables."""
+    return {prefix + name.upper(): name for name in (*CLIENT, *_ENDPOINTS)}
 
 
 def _endpoints(
