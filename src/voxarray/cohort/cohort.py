@@ -20,17 +20,14 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.names import slug
 from voxarray.cohort.run.build import ExecutionOptions
 from voxarray.cohort.run.result import CohortResult
-from voxarray.core.errors import (
-    MissingFileError,
-    UnsupportedError,
-    VoxarrayError,
-)
+from voxarray.core.errors import MissingFileError, UnsupportedError, VoxarrayError
 from voxarray.core.html_table import SCROLLS
 from voxarray.core.memory import format_bytes
 from voxarray.core.names_elsewhere import listed
 from voxarray.core.printable import printable
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.levels import Levels
+from voxarray.storage.remote.address import is_url
 from voxarray.subject import Subject
 
 if TYPE_CHECKING:
@@ -73,10 +70,12 @@ class Cohort(Sequence[Subject]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         folder = CohortLayout.of(path)
-        folder.require()
+        if not is_url(folder.root):  # in a bucket each look takes a round trip
+            folder.require()
         try:
             rows = catalogue.read(folder)
         except FileNotFoundError:
+            folder.require()
             raise MissingFileError(
                 f"{folder.root} has no catalogue: run voxarray finalise on it",
                 code="NO_CATALOGUE",

@@ -13,7 +13,7 @@ from voxarray.storage.archive_names import FOLDER_SUFFIX, ZIP_SUFFIX
 from voxarray.storage.destination import destination_of
 from voxarray.storage.hidden_names import is_hidden_staging
 from voxarray.storage.remote.address import is_url
-from voxarray.storage.small_files import is_file, names_in, open_file
+from voxarray.storage.small_files import beginning_of, is_file, names_in, side_by_side
 
 PLAN_FORMAT = "voxarray-cohort-plan"
 
@@ -129,11 +129,17 @@ class CohortLayout:
     @property
     def was_made(self) -> bool:
         """Whether voxarray made a cohort here; other programs write a ``plan.json``, too."""
-        if is_file(self.catalogue) and names_in(self.journal):
-            return True
+        return any(
+            side_by_side(
+                self.root,
+                lambda: is_file(self.catalogue) and bool(names_in(self.journal)),
+                self._has_plan,
+            )
+        )
+
+    def _has_plan(self) -> bool:
         try:
-            with open_file(self.plan) as file:
-                return PLAN_FORMAT.encode() in file.read(100)
+            return PLAN_FORMAT.encode() in beginning_of(self.plan, 100)
         except (VoxarrayError, OSError):
             return False
 

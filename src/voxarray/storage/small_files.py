@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from voxarray.core import settings
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import MissingFileError, VoxarrayError, is_absence, of_system
 from voxarray.storage.atomic_write import atomic_write
@@ -32,8 +34,64 @@ def read_file(path: str) -> bytes:
         FileNotFoundError: There is none.
         AccessDeniedError, TransportError: What the disk or the store refuses.
     """
-    with open_file(path) as file:
-        return file.read()
+    if not is_url(path):
+        with open_file(path) as file:
+            return file.read()
+    store, key = _object(path)
+    data = store.whole(key)
+    if data is None:
+        raise _missing(path)
+    return data
+
+
+def beginning_of(path: str, size: int) -> bytes:
+    """The first bytes of a file; fewer if it has no more.
+
+    Raises:
+        FileNotFoundError: There is none.
+        AccessDeniedError, TransportError: What the disk or the store refuses.
+    """
+    if not is_url(path):
+        with open_file(path) as file:
+            return file.read(size)
+    store, key = _object(path)
+    stamp = store.stat(key)
+    if stamp is None:
+        raise _missing(path)
+    return store.objects.read(key, 0, min(size, stamp.size), stamp) if stamp.size else b""
+
+
+def read_files(paths: Sequence[str]) -> Iterator[bytes]:
+    """All bytes of small files, in order; objects are asked for side by side.
+
+    Raises:
+        FileNotFoundError: One of them is not there.
+        AccessDeniedError, TransportError: What the disk or the store refuses.
+    """
+    if len(paths) < 2 or not is_url(paths[0]):
+        yield from map(read_file, paths)
+        return
+    with ThreadPoolExecutor(max(1, int(settings.get("remote-requests")))) as threads:
+        yield from threads.map(read_file, paths)
+
+
+def side_by_side(place: str, *calls: Callable[[], Any]) -> list[Any]:
+    """The results of calls, each of which waits for a store if the place is a URL.
+
+    On a disk one comes after the other.
+
+    Args:
+        place: A path or URL at which they read or write.
+        calls: Of which none depends on another.
+
+    Raises:
+        Exception: That of the first call that failed, after all have ended.
+    """
+    if not is_url(place):
+        return [call() for call in calls]
+    with ThreadPoolExecutor(len(calls)) as threads:
+        answers = [threads.submit(call) for call in calls]
+    return [answer.result() for answer in answers]
 
 
 def open_file(path: str) -> BinaryIO:
@@ -51,7 +109,7 @@ def open_file(path: str) -> BinaryIO:
     store, key = _object(path)
     stamp = store.stat(key)
     if stamp is None:
-        raise MissingFileError(f"there is no {path}: check the path", path=path)
+        raise _missing(path)
     import tempfile
 
     copy: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # given away
@@ -154,9 +212,12 @@ def put_in_place_of(url: str, data: bytes, expected: Stamp | None) -> bool:
         AccessDeniedError, TransportError, UnsupportedError: What the store refuses.
     """
     store, key = _object(url)
-    if store.holds(key, data):
+    if expected is None:
+        done = store.create(key, data)
+    elif store.holds(key, data):
         return True
-    done = store.create(key, data) if expected is None else store.replace(key, data, expected)
+    else:
+        done = store.replace(key, data, expected)
     # The answer to an upload may be lost: then the next attempt finds what this one has put.
     return done or store.holds(key, data)
 
@@ -214,6 +275,10 @@ def remove_file(path: str) -> None:
 def real_path(path: str) -> str:
     """A path without links; a URL as it is."""
     return path if is_url(path) else os.path.realpath(path)
+
+
+def _missing(path: str) -> MissingFileError:
+    return MissingFileError(f"there is no {path}: check the path", path=path)
 
 
 def _object(url: str) -> tuple[WritableObjects, str]:

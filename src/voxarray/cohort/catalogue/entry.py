@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +19,15 @@ from voxarray.archive.root_prefix import root_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import Opened
 from voxarray.core.dtype_names import dtype_name
-from voxarray.core.errors import AccessDeniedError, TransportError, VoxarrayError
+from voxarray.core.errors import (
+    AccessDeniedError,
+    MissingDataError,
+    TransportError,
+    VoxarrayError,
+)
 from voxarray.storage.archive_names import FOLDER_SUFFIX
-from voxarray.storage.remote.address import is_url
-from voxarray.storage.store import TreeStore
+from voxarray.storage.remote.address import Address, is_url
+from voxarray.storage.store import Store, TreeStore
 
 KEY = "cohort"
 TOUCHED = "touched"
@@ -105,15 +109,20 @@ def entry_of(archive: str) -> Entry | None:
     Raises:
         AccessDeniedError, TransportError: If a store does not let the manifest be read.
     """
+    return entry_if_there(archive)[1]
+
+
+def entry_if_there(archive: str) -> tuple[bool, Entry | None]:
+    """Whether there is a manifest, without which a folder is no archive; and the entry in it."""
     try:
         manifest, is_ascii = _manifest_of(archive)
         facts = manifest.source[KEY]
         low, high = manifest.source.get("minimum"), manifest.source.get("maximum")
         if not _are_facts(facts) or not (is_ascii or _is_text(facts)):
-            return None
+            return True, None
         if not (_is_end(low) and _is_end(high)):
-            return None
-        return Entry(
+            return True, None
+        entry = Entry(
             facts["key"],
             facts,
             low,
@@ -123,10 +132,13 @@ def entry_of(archive: str) -> Entry | None:
             facts.get(TOUCHED),
             manifest.generation,
         )
+        return True, entry
+    except MissingDataError:
+        return False, None
     except (VoxarrayError, OSError, KeyError, TypeError) as error:
         if is_url(archive) and isinstance(error, (AccessDeniedError, TransportError)):
             raise
-        return None
+        return True, None
 
 
 def _manifest_of(archive: str) -> tuple[Manifest, bool]:
@@ -134,11 +146,26 @@ def _manifest_of(archive: str) -> tuple[Manifest, bool]:
 
     That of a folder is opened without asking first what is there.
     """
-    if archive.endswith(FOLDER_SUFFIX) and not is_url(archive):
-        with suppress(VoxarrayError):  # no folder, or not a plain file: what it is, is asked below
-            raw = TreeStore(archive).read(manifests.KEY)
+    if archive.endswith(FOLDER_SUFFIX):
+        try:
+            raw = _store_of(archive).read(manifests.KEY)
             return Manifest.parse(raw, archive), b"\\u" not in raw  # it is canonical JSON
+        except (MissingDataError, TransportError):
+            if is_url(archive):
+                raise
+        except VoxarrayError:
+            pass  # no folder, or not a plain file, or not readable: what it is, is asked below
     return Manifest.read(open_store(archive)), False
+
+
+def _store_of(archive: str) -> Store:
+    if not is_url(archive):
+        return TreeStore(archive)
+    # Not at the top: what reads a local folder need not load the client of buckets.
+    from voxarray.archive.remote_store import RemoteTree
+    from voxarray.storage.remote.transport import objects_at
+
+    return RemoteTree(objects_at(Address.parse(archive)))
 
 
 _MOST = 2**63 - 1

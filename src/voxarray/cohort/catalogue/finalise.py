@@ -23,7 +23,13 @@ from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import MissingFileError
 from voxarray.core.version import __version__
 from voxarray.storage.remote.address import is_url
-from voxarray.storage.small_files import Put, write_if_other
+from voxarray.storage.small_files import Put, side_by_side, write_if_other
+
+Entries = Mapping[str, Entry | None]
+"""Of archives, by file name."""
+
+Failures = Mapping[tuple[str, str], Mapping[str, Any]]
+"""Records of the journal, by slug and key of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Sum
     """As `finalise`, for a plan in memory."""
     summary = replace_catalogue(
         folder,
-        lambda: (manifest_entries.entries_of(folder), last_failures(folder)),
+        lambda: entries_and_failures(folder),
         lambda read, put: _written(folder, *read, items, zipped, put),
     )
     warn_of_namesakes(summary.namesakes, summary.unplanned, folder.root)
@@ -88,8 +94,8 @@ def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Sum
 
 def _written(
     folder: CohortLayout,
-    entries: Mapping[str, Entry | None],
-    failures: Mapping[tuple[str, str], Mapping[str, Any]],
+    entries: Entries,
+    failures: Failures,
     items: tuple[Item, ...],
     zipped: bool,
     put: Put,
@@ -121,7 +127,7 @@ def _written(
 
 
 def _unplanned(
-    entries: Mapping[str, Entry | None],
+    entries: Entries,
     items: tuple[Item, ...],
     zipped: bool,
 ) -> tuple[str, ...]:
@@ -142,8 +148,8 @@ def _unplanned(
 def missing_of(
     item: Item,
     zipped: bool,
-    entries: Mapping[str, Entry | None],
-    failures: Mapping[tuple[str, str], Mapping[str, Any]],
+    entries: Entries,
+    failures: Failures,
 ) -> Missing | None:
     """Why an image has no archive; None if it has one."""
     name = archive_name(item.slug, zipped)
@@ -160,7 +166,15 @@ def missing_of(
     return Missing(item.slug, item.subject, item.image, failure, record["seconds"], record["peak"])
 
 
-def last_failures(folder: CohortLayout) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+def entries_and_failures(folder: CohortLayout) -> tuple[Entries, Failures]:
+    """Entries of all archives, by file name, and `last_failures`."""
+    entries, failures = side_by_side(
+        folder.root, lambda: manifest_entries.entries_of(folder), lambda: last_failures(folder)
+    )
+    return entries, failures
+
+
+def last_failures(folder: CohortLayout) -> Failures:
     """Last journal records of the images whose last attempt failed, by slug and key."""
     failures: dict[tuple[str, str], dict[str, Any]] = {}
     for record in records_of_failing(folder.journal):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-from voxarray.cohort.catalogue.entry import Entry, entry_of
-from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.catalogue.entry import Entry, entry_if_there, entry_of
+from voxarray.cohort.folder import CohortLayout, is_archive_there
+from voxarray.core import settings
+from voxarray.storage.archive_names import FOLDER_SUFFIX
 from voxarray.storage.remote.address import is_url
+
+Read = TypeVar("Read")
 
 _READERS = 4
 _IN_A_ROW = 8
@@ -20,7 +25,11 @@ _AT_A_TIME = 64
 
 def entries_of(folder: CohortLayout) -> dict[str, Entry | None]:
     """Entries of all archives, by file name; None for archives that were not made for a cohort."""
-    return entries_at(list(folder.archives()))
+    if not is_url(folder.root):
+        return entries_at(list(folder.archives()))
+    paths = folder.candidates()
+    found = zip(paths, _read(paths, _if_there), strict=True)
+    return {os.path.basename(path): entry for path, (is_there, entry) in found if is_there}
 
 
 def entries_at(paths: Sequence[str]) -> dict[str, Entry | None]:
@@ -29,18 +38,33 @@ def entries_at(paths: Sequence[str]) -> dict[str, Entry | None]:
     for start in range(0, len(paths), _AT_A_TIME):
         if _waits(read_entries, paths[start : start + _AT_A_TIME]):
             break
-    if len(read_entries) < len(paths):
-        # A thread takes several of a disk: to hand over one costs as much as to read it.
-        size = 1 if any(map(is_url, paths[:1])) else _IN_A_ROW
-        starts = range(len(read_entries), len(paths), size)
-        with ThreadPoolExecutor(_READERS, "voxarray-catalogue") as readers:
-            rows = readers.map(_entries, [paths[start : start + size] for start in starts])
-            read_entries += itertools.chain.from_iterable(rows)
+    read_entries += _read(paths[len(read_entries) :], entry_of)
     return {os.path.basename(path): entry for path, entry in zip(paths, read_entries, strict=True)}
 
 
-def _entries(paths: Sequence[str]) -> list[Entry | None]:
-    return [entry_of(path) for path in paths]
+def _if_there(path: str) -> tuple[bool, Entry | None]:
+    """Whether there is an archive in a bucket, and its entry."""
+    if path.endswith(FOLDER_SUFFIX):
+        return entry_if_there(path)  # the manifest tells both
+    is_there = is_archive_there(path)
+    return is_there, entry_of(path) if is_there else None
+
+
+def _read(paths: Sequence[str], read: Callable[[str], Read]) -> list[Read]:
+    """What is read of archives, by several threads."""
+    if not paths:
+        return []
+    # A thread takes several of a disk: to hand over one costs as much as to read it.
+    size, readers = _IN_A_ROW, _READERS
+    if is_url(paths[0]):
+        size, readers = 1, max(1, int(settings.get("remote-requests")))
+
+    def read_some(some: Sequence[str]) -> list[Read]:
+        return [read(path) for path in some]
+
+    groups = [paths[start : start + size] for start in range(0, len(paths), size)]
+    with ThreadPoolExecutor(readers, "voxarray-catalogue") as threads:
+        return list(itertools.chain.from_iterable(threads.map(read_some, groups)))
 
 
 def _waits(read_entries: list[Entry | None], paths: Sequence[str]) -> bool:

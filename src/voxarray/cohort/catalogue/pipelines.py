@@ -50,7 +50,9 @@ def of_another_pipeline(
     return frozenset(slugs)
 
 
-def refuse_other_pipelines(folder: CohortLayout, plan: Plan, pipeline: str | None) -> None:
+def refuse_other_pipelines(
+    folder: CohortLayout, plan: Plan, pipeline: str | None, there: Sequence[str] | None = None
+) -> None:
     """Refuse a plan that would leave archives of another pipeline beside its own.
 
     Reads the manifests of those existing archives that the plan does not name.
@@ -59,13 +61,15 @@ def refuse_other_pipelines(folder: CohortLayout, plan: Plan, pipeline: str | Non
         folder: Of the cohort.
         plan: Of this run.
         pipeline: Digest of its pipeline; None if images are only converted.
+        there: Paths with the name of an archive, if they were listed just now.
 
     Raises:
         FormatError: ``OTHER_PIPELINE``.
     """
     planned = {os.path.basename(folder.archive(item.slug, plan.zipped)) for item in plan.items}
     # By name only: in a bucket, asking whether an archive is complete takes a request each.
-    unplanned = [path for path in folder.candidates() if os.path.basename(path) not in planned]
+    there = folder.candidates() if there is None else there
+    unplanned = [path for path in there if os.path.basename(path) not in planned]
     others = sorted(
         name
         for name, entry in entries_at(unplanned).items()

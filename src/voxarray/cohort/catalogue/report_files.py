@@ -11,7 +11,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.plan.names import shown
 from voxarray.core.printable import printable
-from voxarray.storage.small_files import write_if_other
+from voxarray.storage.small_files import side_by_side, write_if_other
 
 _NAMED = 5
 """Archives that a line names."""
@@ -86,8 +86,12 @@ def write(
         }
         for image in missing
     ]
-    parquet.write(folder.report, schema, rows)
-    write_if_other(folder.readable_report, readable(done, missing, unplanned).encode())
+    text_data = readable(done, missing, unplanned).encode()
+    side_by_side(
+        folder.root,
+        lambda: parquet.write(folder.report, schema, rows),
+        lambda: write_if_other(folder.readable_report, text_data),
+    )
 
 
 def left_over(unplanned: Sequence[str]) -> str:

@@ -16,6 +16,12 @@ def previous_plan(folder: CohortLayout) -> Plan | None:
         return None
 
 
+def plan_or_archives(folder: CohortLayout) -> tuple[Plan | None, list[str]]:
+    """The existing plan; without one, paths with the name of an archive that are there."""
+    previous = previous_plan(folder)
+    return previous, [] if previous is not None else folder.candidates()
+
+
 def put_in_place(folder: CohortLayout, plan: Plan, previous: Plan | None) -> None:
     """Write a plan; a first plan is only written if no other run has written one meanwhile.
 

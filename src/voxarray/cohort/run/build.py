@@ -9,9 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from voxarray.cohort.catalogue import part_failures
-from voxarray.cohort.catalogue.finalise import conclude, last_failures, missing_of
+from voxarray.cohort.catalogue.finalise import conclude, entries_and_failures, missing_of
 from voxarray.cohort.catalogue.journal import Journal
-from voxarray.cohort.catalogue.manifest_entries import entries_at, entries_of
+from voxarray.cohort.catalogue.manifest_entries import entries_at
 from voxarray.cohort.catalogue.part_failures import Failed
 from voxarray.cohort.catalogue.pipelines import of_another_pipeline, refuse_other_pipelines
 from voxarray.cohort.discover.census import Census
@@ -27,7 +27,7 @@ from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of
-from voxarray.cohort.plan.previous import previous_plan, put_in_place
+from voxarray.cohort.plan.previous import plan_or_archives, put_in_place
 from voxarray.cohort.run.added_content import warn_of_deletions
 from voxarray.cohort.run.engine_choice import choose_engine
 from voxarray.cohort.run.interrupts import Stopped, stoppable
@@ -52,7 +52,7 @@ from voxarray.core.given_paths import path_texts
 from voxarray.core.main_guard import require_main_guard
 from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 from voxarray.storage.remote.address import is_url
-from voxarray.storage.small_files import make_folder
+from voxarray.storage.small_files import make_folder, side_by_side
 from voxarray.storage.spare_folders import folders_reused
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -220,13 +220,14 @@ def make_plan(
         ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
-    refuse_cohort_among_results(folder)
     refuse_reserved(options.keep_metadata)
     report = (watcher or ProgressListener()).planned
-    previous = previous_plan(folder)
+    _, (previous, there) = side_by_side(
+        folder.root, lambda: refuse_cohort_among_results(folder), lambda: plan_or_archives(folder)
+    )
     plan = plan_of(inputs, path_texts(sources), options, previous, report)
     if previous is None:  # else `plan_of` has checked that it has the same sources, no pipeline
-        refuse_other_pipelines(folder, plan, None)
+        refuse_other_pipelines(folder, plan, None, there)
     warn_of_plan(plan, previous, folder, options, refusing=write, overwrite=overwrite)
     if write:
         make_folder(folder.root)
@@ -369,7 +370,7 @@ def _sorted_out(
 ) -> tuple[list[Item], int, list[Failed], frozenset[str]]:
     """Items to convert, how many are there, permanent failures, and slugs of other pipelines'."""
     if run.partition is None:
-        entries, failures = entries_of(folder), last_failures(folder)
+        entries, failures = entries_and_failures(folder)
     else:
         entries = entries_at([folder.archive(item.slug, plan.zipped) for item in items])
         failures = part_failures.read(folder, run.partition)

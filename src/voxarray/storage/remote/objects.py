@@ -184,15 +184,8 @@ class Objects(ABC):
             FormatError: It has more than ``limit`` bytes (``BOMB``).
             MissingFileError, AccessDeniedError, TransportError: As `stat`.
         """
-
-        def attempt() -> tuple[bytes, Stamp]:
-            data, stamp = self._fetch(key, limit)
-            if stamp.size <= limit and len(data) != stamp.size:
-                raise ShortReadError(f"{len(data)} bytes came instead of {stamp.size}")
-            return data, stamp
-
         cached = _documents.get((self.unique, key)) if _is_document(key) else None
-        data, stamp = self._try(key, attempt) if cached is None else cached
+        data, stamp = self.fetch_within(key, limit) if cached is None else cached
         if cached is None:
             _stats.put((self.unique, key), stamp)
             if _is_document(key) and stamp.size <= _LARGEST_DOCUMENT:
@@ -205,6 +198,21 @@ class Objects(ABC):
                 path=self.shown,
             )
         return data, stamp
+
+    def fetch_within(self, key: str, limit: int) -> tuple[bytes, Stamp]:
+        """All of an object, asked for now; no bytes if it has more than ``limit``.
+
+        Raises:
+            MissingFileError, AccessDeniedError, TransportError: As `stat`.
+        """
+
+        def attempt() -> tuple[bytes, Stamp]:
+            data, stamp = self._fetch(key, limit)
+            if stamp.size <= limit and len(data) != stamp.size:
+                raise ShortReadError(f"{len(data)} bytes came instead of {stamp.size}")
+            return data, stamp
+
+        return self._try(key, attempt)
 
     def prefetch(self, keys: Sequence[str]) -> None:
         """Fetch documents side by side that will be asked for next, whether they are there or not.

@@ -265,6 +265,27 @@ class WritableObjects:
         except MissingFileError:
             return None
 
+    def whole(self, key: str) -> bytes | None:
+        """All of an object of any size, asked for now; None if there is none.
+
+        A small one takes one request, and a large one is read in pieces, each in its own time.
+
+        Raises:
+            SourceChangedError: It was replaced meanwhile.
+            AccessDeniedError, TransportError: As `Objects.stat`.
+        """
+        try:
+            data, stamp = self.objects.fetch_within(key, _PIECE)
+            if stamp.size <= _PIECE:
+                return data
+            starts = range(0, stamp.size, _PIECE)
+            return b"".join(
+                self.objects.read(key, start, min(_PIECE, stamp.size - start), stamp)
+                for start in starts
+            )
+        except MissingFileError:
+            return None
+
     def holds(self, key: str, data: Body) -> bool:
         """Whether an object is there and has these very bytes."""
         stamp, view = self.stat(key), memoryview(data)
