@@ -18,10 +18,11 @@ from typing import Any, Literal
 from voxarray.cohort.plan.item import Failure
 from voxarray.core import portable
 from voxarray.core.disk import sync
+from voxarray.storage import small_files
 from voxarray.storage.folder_lock import random_identity
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.remote.writing import WritableObjects
-from voxarray.storage.small_files import names_in, read_file
+from voxarray.storage.small_files import names_in
 
 BEGUN = "begun"
 """Status of an image whose conversion has started; if no other record follows, the process died."""
@@ -113,29 +114,64 @@ class Journal:
 class ObjectJournal(Journal):
     """The journal of this process for a cohort in a bucket, where objects cannot be appended to.
 
-    The whole object is put again with each record, and a new one is begun when it is long. So an
-    image costs one request, and a cohort needs few objects. Notes are put with the next record.
+    The whole object is put again with new records, and a new one is begun when it is long. So a
+    cohort needs few objects. Records that come while it is put go together with the next put: many
+    images that end at once cost few requests. Notes are put with the next record.
     """
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
         self._lines = b""
         self._name = ""
+        self._size_put = 0
+        self._putting = threading.Lock()
+        self._waiting = 0
+        self._count = self._count_put = self._count_failed = 0
+        self._error: Exception | None = None
 
     def _write(self, record: dict[str, Any], how: _How) -> None:
+        is_awaited = how != "noted"
         with self._lock:
             self._lines += _line(record)
-            if how == "noted":
-                return
+            self._count += 1
+            number = self._count
+            self._waiting += is_awaited
+        if not is_awaited:
+            return
+        try:
+            with self._putting:  # one put after another: an earlier one must not come last
+                if number <= self._count_put:
+                    return  # one that began after this record came
+                if number <= self._count_failed and self._error is not None:
+                    raise self._error  # tried often enough, and not again for each of its records
+                self._put()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _put(self) -> None:
+        with self._lock:
             self._name = self._name or f"{random_identity()}{_SUFFIX}"
-            WritableObjects.at(self._folder).put(self._name, self._lines)
-            if len(self._lines) > _LONG:
-                self._lines, self._name = b"", ""
+            name, lines, count = self._name, self._lines, self._count
+        try:
+            WritableObjects.at(self._folder).put(name, lines)
+        except Exception as error:
+            self._count_failed, self._error = count, error
+            raise
+        with self._lock:
+            self._count_put, self._size_put, self._error = count, len(lines), None
+            if len(lines) > _LONG:
+                self._begin_another()
 
     def close(self) -> None:
         """Begin another object with the next record."""
-        with self._lock:
-            self._lines, self._name = b"", ""
+        with self._putting, self._lock:
+            if not self._waiting:  # else somebody is about to put the others
+                self._size_put = len(self._lines)
+            self._begin_another()
+
+    def _begin_another(self) -> None:
+        self._lines, self._name, self._size_put = self._lines[self._size_put :], "", 0
 
 
 def _line(record: dict[str, Any]) -> bytes:
@@ -198,9 +234,8 @@ def lines(folder: str) -> Iterator[dict[str, Any]]:
 
 
 def _journals(folder: str) -> Iterator[bytes]:
-    for name in names_in(folder):
-        if name.endswith(_SUFFIX):
-            yield read_file(os.path.join(folder, name))
+    paths = [os.path.join(folder, name) for name in names_in(folder) if name.endswith(_SUFFIX)]
+    yield from small_files.read_files(paths)
 
 
 def _in_order(parsed: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
