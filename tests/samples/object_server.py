@@ -43,7 +43,17 @@ class ObjectServer(LoopbackServer):
 
 
 def tag_of(data: bytes) -> str:
-    return f'"{hashlib.md5(data).hexdigest()}"'
+    """The tag of an object, which a store knows, and computes only once."""
+    known = _tags.get(id(data))
+    if known is None or known[0] is not data:
+        if len(_tags) >= _MOST_TAGS:
+            _tags.clear()
+        known = _tags[id(data)] = data, f'"{hashlib.md5(data).hexdigest()}"'
+    return known[1]
+
+
+_tags: dict[int, tuple[bytes, str]] = {}
+_MOST_TAGS = 4096
 
 
 class _Handler(LoopbackHandler):

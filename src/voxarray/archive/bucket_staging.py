@@ -68,12 +68,15 @@ class BucketStaging(Staging):
 
     Attributes:
         place: Where the archive will be.
-        replaced: Manifest that was there when writing began, with its stamp; None if there is none.
+        found: What was there when writing began: the manifest that is to be replaced, with its
+            stamp, or None. It is asked for while the first voxels are read and encoded, and nothing
+            is put before the answer.
     """
 
     place: WritableObjects = field(kw_only=True)
-    replaced: tuple[Manifest, Stamp] | None = field(kw_only=True)
-    _root: str = field(kw_only=True)
+    found: Future[tuple[Manifest, Stamp] | None] = field(kw_only=True)
+    _root: str = ""
+    _is_known: bool = False
     _is_swapping: bool = False
     _is_borrowing: bool = False
     _mark: str = field(default_factory=new_root)
@@ -82,6 +85,24 @@ class BucketStaging(Staging):
     _created: list[str] = field(default_factory=list)
     _pending: list[Future[None]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def replaced(self) -> tuple[Manifest, Stamp] | None:
+        """What is to be replaced; waits for the answer.
+
+        Raises:
+            VoxarrayError: As `there`.
+        """
+        found = self.found.result()
+        with self._lock:
+            if not self._is_known:
+                self._root = "" if found is None else new_root()
+                self._is_known = True
+        return found
+
+    def proceed(self) -> None:
+        if self.found.done():
+            self.found.result()
 
     def record(self, key: str, entry: FileEntry) -> None:
         Staging.record(self, key, entry)
@@ -95,31 +116,42 @@ class BucketStaging(Staging):
             MissingDataError: Somebody has deleted an object meanwhile.
             AccessDeniedError, TransportError: What the store refuses.
         """
+        replaced = self.replaced
         held_files = self._held.take()
         top = held_files[TOP]
         for key in [key for key in self.files if key != TOP]:
             self._begin(key, held_files.get(key))
         for future in self._pending:
             future.result()
-        # After all other files: without it, other Zarr readers do not open an incomplete archive.
-        self._put(TOP, top)
+        # All others are looked for while the top is put, if they are this writer's own: of those of
+        # another writer, only who looks after leaving a mark knows that they stay.
+        root = self._root
+        is_own = not self._is_borrowing and set(self._done.values()) <= {root}
+        others = {root + key: entry for key, entry in self.files.items() if key != TOP}
+        looking = thread_pools.beside(lambda: self._require_all(others))
+        with looking if is_own else nullcontext():
+            # After all other files: without it, other Zarr readers do not open an incomplete
+            # archive.
+            self._put(TOP, top)
         if self._is_borrowing and not self._root and self._is_marked("borrowed"):
             self._root = new_root()  # below, all objects are copied there
         # Objects that were put before a key turned out to be taken lie below another root.
-        for key, root in list(self._done.items()):
-            if root != self._root:
-                self.place.copy(root + key, self._root + key)
+        for key, other_root in list(self._done.items()):
+            if other_root != self._root:
+                self.place.copy(other_root + key, self._root + key)
         files = {self._root + key: entry for key, entry in self.files.items()}
-        self._require_all(files)
+        if not is_own or self._is_borrowing or self._root != root:
+            self._require_all(files)
         manifest = Manifest(files, source)
         # From here on, a transport error leaves open whether the archive was published.
         self._is_swapping = True
-        before = None if self.replaced is None else self.replaced[1]
+        before = None if replaced is None else replaced[1]
         put_new(self.place, manifests.KEY, manifest.to_bytes(), before)
         _LOG.info("published %r", self.destination)
         self._tidy(files, top)
 
     def _begin(self, key: str, data: bytes | None = None) -> None:
+        _ = self.replaced  # says below which root
         with self._lock:
             if key in self._done:
                 return
@@ -194,10 +226,11 @@ class BucketStaging(Staging):
         try:
             if self._root:
                 bucket.put(TOP, signpost(top, self._root))
-            old_files = [] if self.replaced is None else self.replaced[0].files
+            old = None if self.replaced is None else self.replaced[0]
+            old_files = [] if old is None else old.files
             obsolete = [key for key in old_files if key not in files and key != TOP]
-            if self.replaced is not None and self.replaced[0].generation:
-                obsolete += self._history_of(self.replaced[0])
+            if old is not None and old.generation:
+                obsolete += self._history_of(old)
             bucket.delete([*obsolete, *self._marks])
         except (VoxarrayError, OSError) as error:
             _LOG.warning(
@@ -228,6 +261,8 @@ class BucketStaging(Staging):
         for future in self._pending:
             future.cancel()
         wait(self._pending)
+        if not self._created and not self._marks:
+            return
         if self._is_swapping and not isinstance(error, ArchiveExistsError):
             return  # nobody knows whether it was published
         at_top = any(not key.startswith("generations/") for key in self._created)
@@ -269,7 +304,7 @@ def bucket_staging(
         ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
     """
     bucket = WritableObjects.at(destination)
-    replaced = there(bucket, overwrite)
+    found = thread_pools.asking_pool().submit(there, bucket, overwrite)
     try:
         with nullcontext("") if holds else spool() as folder:
             area = BucketStaging(
@@ -277,8 +312,7 @@ def bucket_staging(
                 bucket.url,
                 holds=holds,
                 place=bucket,
-                replaced=replaced,
-                _root="" if replaced is None else new_root(),
+                found=found,
             )
             try:
                 yield area
@@ -297,10 +331,12 @@ def there(bucket: WritableObjects, overwrite: bool) -> tuple[Manifest, Stamp] | 
     Raises:
         ArchiveExistsError: If it may not be replaced.
     """
-    stored = bucket.fetch(manifests.KEY, SMALL)
-    if stored is not None and not overwrite:
-        raise exists(bucket.url)
+    # One request where there is nothing, as mostly. Who puts a manifest afterwards is found out
+    # when that of this writer is to be put.
     keys = bucket.stamps()
+    if manifests.KEY in keys and not overwrite:
+        raise exists(bucket.url)
+    stored = bucket.fetch(manifests.KEY, SMALL) if manifests.KEY in keys else None
     if stored is None:
         require_unclaimed(bucket, keys)
         return None

@@ -83,9 +83,14 @@ def convert(
     )
     total = sum(plan.voxel_bytes for plan in plans.values())
     holds = total <= held_files.LARGEST and not parts
-    report = counter(progress, total)
+    count = counter(progress, total)
     value_range = Extremes() if extremes else None
     with in_the_making(target, options.overwrite, options.staging, holds=holds) as area:
+
+        def report(size: int) -> None:
+            area.proceed()
+            count(size)
+
         digests = [
             complete(plan, area, parts, value_range)
             if parts and not prefix

@@ -101,6 +101,13 @@ class Staging:
         """Add the entry of a file that is written and synced already."""
         self.files[key] = entry
 
+    def proceed(self) -> None:
+        """Raise what was found out meanwhile, and would make further work vain.
+
+        Raises:
+            VoxarrayError: As whoever made this area says.
+        """
+
     def seal(self, source: Mapping[str, Any]) -> None:
         """Settle everything and write the manifest, which completes the archive.
 

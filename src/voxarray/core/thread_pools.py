@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
@@ -52,9 +53,29 @@ def waiting_pool() -> ThreadPoolExecutor:
     return _pool("voxarray-disk", _WAITING)
 
 
+def asking_pool() -> ThreadPoolExecutor:
+    """As `request_pool`, for short questions, which do not wait until others have put all."""
+    return _pool("voxarray-ask", max(1, int(settings.get("remote-requests"))))
+
+
 def request_pool() -> ThreadPoolExecutor:
     """Threads that put objects: as many requests at once as ``voxarray.remote-requests`` says."""
     return _pool("voxarray-put", max(1, int(settings.get("remote-requests"))))
+
+
+@contextmanager
+def beside(work: Callable[[], object]) -> Iterator[None]:
+    """Ask a store for something while the body is run; both have ended at the end.
+
+    Raises:
+        BaseException: That of the body, or else that of the work.
+    """
+    future = asking_pool().submit(work)
+    try:
+        yield
+    finally:
+        wait([future])
+    future.result()
 
 
 class CallingThread(Executor):

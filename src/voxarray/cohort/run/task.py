@@ -88,6 +88,8 @@ class Task(SentRecord):
         ignore_active_worker: Convert it also if another process seems to be converting it.
         parts: All parts of the image, if they were written by other tasks; one may have failed.
         prepared: The image, if it is open already.
+        exists: Whether its archive is there, of whatever it was made, or why nobody could say so;
+            None if nobody has asked.
     """
 
     item: Item
@@ -98,6 +100,12 @@ class Task(SentRecord):
     ignore_active_worker: bool = True
     parts: Sequence[PartialWrite | Failure] = ()
     prepared: Prepared | None = None
+    exists: bool | VoxarrayError | None = None
+
+    @property
+    def archive(self) -> str:
+        """Path of its archive."""
+        return CohortLayout(self.root).archive(self.item.slug, self.options.zipped)
 
     def run(self, progress: Progress | None = None) -> Result:
         """Convert it; see `convert_item`."""
@@ -140,9 +148,12 @@ def convert_throttled(task: Task, begin: Callable[[], Progress | None] = lambda:
         task: What to convert.
         begin: Called when it starts; returns the function to call with the bytes done.
     """
+    if is_url(task.root):
+        # Before its turn, for which another image could be encoded instead of waiting for a store.
+        task = replace(task, exists=_asked(task))
     with HERE.acquire(peak_of(task.item)) as encoding_done:
-        if is_url(task.root):
-            encoding_done()  # it first waits for the store, and other images may be encoded then
+        if is_url(task.root) and any(map(is_url, task.opener.places)):
+            encoding_done()  # it waits for the store that it reads, and others may be encoded then
         report = begin()
 
         def progress(done: int, total: int) -> None:
@@ -163,9 +174,11 @@ def _attempt(
     task: Task, folder: CohortLayout, progress: Progress | None
 ) -> tuple[Status, Failure | None, str]:
     item, opener, options = task.item, task.opener, task.options
-    archive = folder.archive(item.slug, options.zipped)
+    archive = task.archive
     try:
-        exists = is_archive_there(archive)
+        exists = _asked(task) if task.exists is None else task.exists
+        if isinstance(exists, VoxarrayError):
+            raise exists
         # Compared by its key: made from another input or with other options, it is made again.
         is_done = exists and not task.overwrite and is_made(archive, item)
     except VoxarrayError as error:  # the store does not answer
@@ -220,6 +233,14 @@ def _attempt(
         frames = "".join(traceback.format_tb(error.__traceback__))
         return "failed", failure, frames if failure.code == UNEXPECTED else ""
     return "converted", None, ""
+
+
+def _asked(task: Task) -> bool | VoxarrayError:
+    """Whether the archive of a task is there; the error if the store does not answer."""
+    try:
+        return is_archive_there(task.archive)
+    except VoxarrayError as error:
+        return error
 
 
 def _confirm(archive: str, task: Task, folder: CohortLayout) -> None:
