@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import dask.config
 import numpy as np
@@ -17,7 +19,9 @@ from voxarray.cohort.catalogue import finalise as finalise_module
 from voxarray.cohort.catalogue.journal import lines
 from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.run import task, throttle
+from voxarray.cohort.run import batches, task, throttle
+from voxarray.cohort.run import build as build_module
+from voxarray.cohort.run.batches import Batch, convert_batch
 from voxarray.core.errors import (
     ArchiveError,
     ArchiveExistsError,
@@ -347,7 +351,20 @@ def test_series_of_dicom_files_fails_as_one_image(bucket, tmp_path):
     assert [failure.code for failure in made.failures] == ["REMOTE_FOLDER"]
 
 
-def test_images_wait_for_answers_beside_each_other(server, cohort, tmp_path):
+class InAWorker:
+    """An engine that gives all images to one worker, as one batch."""
+
+    def run(self, job, _):
+        tasks = [job.task(item, ignore_active_worker=False) for item in job.items]
+        yield from convert_batch(Batch(tasks, "topic"))
+
+
+@pytest.mark.parametrize("engine", ["in this process", "in a worker"])
+def test_images_wait_for_answers_beside_each_other(server, cohort, tmp_path, monkeypatch, engine):
+    if engine == "in a worker":
+        monkeypatch.setattr(build_module, "choose_engine", lambda *_: InAWorker())
+        monkeypatch.setattr(batches, "Reporter", lambda _: SimpleNamespace(of=lambda _: None))
+        monkeypatch.setattr(batches, "slowed_monitoring", nullcontext)
     for number in range(8):
         image_of(number).save(tmp_path / f"sub-{number}.nii.gz")
     under_way, most = set(), 0

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
+from voxarray.cohort.plan.opening import FileOpener
+from voxarray.cohort.run import throttle
 from voxarray.cohort.run.dask_monitoring import slowed_monitoring
 from voxarray.cohort.run.opened_ahead import opened_ahead
 from voxarray.cohort.run.resource_usage import measured_often
 from voxarray.cohort.run.task import Result, Task, convert_throttled, noted_down
 from voxarray.cohort.run.worker_news import Reporter
 from voxarray.core.errors import ArchiveError
+from voxarray.storage.remote.address import is_url
 from voxarray.storage.spare_folders import folders_reused
 from voxarray.storage.synced_names import names_synced_together
 
@@ -114,7 +118,7 @@ def _is_alone(item: Item, alone: Collection[str]) -> bool:
 
 
 class Batch:
-    """Images that one worker converts, one after another.
+    """Images that one worker converts, one after another; into a bucket several at once.
 
     A scheduler unpickles and pickles each object that it passes on, which for some hundred images
     takes longer than all its other work. So the tasks are pickled to bytes here, and unpickled by
@@ -159,16 +163,29 @@ def convert_batch(batch: Batch) -> list[Result]:
             names_synced_together(folder.subjects),
             measured_often(),
         ):
-            results.extend(
-                convert_throttled(task, partial(reporter.of, task.item.slug))
-                for task in opened_ahead(batch.tasks)
-            )
+            results.extend(_converted(batch.tasks, reporter))
     except ArchiveError as error:
         # With NOT_SYNCED the archives are complete, but their names may be lost in a power loss.
         if error.code != "NOT_SYNCED":
             raise
         return [_not_synced(result, error, folder) for result in results]
     return results
+
+
+def _converted(tasks: Sequence[Task], reporter: Reporter) -> Iterator[Result]:
+    def convert(task: Task) -> Result:
+        return convert_throttled(task, partial(reporter.of, task.item.slug))
+
+    if len(tasks) == 1 or not is_url(tasks[0].root) or not _may_overlap(tasks):
+        yield from map(convert, opened_ahead(tasks))
+        return
+    with ThreadPoolExecutor(throttle.ANSWERS, "voxarray-image") as threads:
+        yield from threads.map(convert, tasks)
+
+
+def _may_overlap(tasks: Sequence[Task]) -> bool:
+    """Whether several threads may open the images: transforms of users may not be thread-safe."""
+    return all(isinstance(task.opener, FileOpener) for task in tasks)
 
 
 def _not_synced(result: Result, error: ArchiveError, folder: CohortLayout) -> Result:

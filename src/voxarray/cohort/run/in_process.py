@@ -20,10 +20,6 @@ from voxarray.core.progress import Progress
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.synced_names import names_synced_together
 
-_ANSWERS = 8
-"""Images that may wait for an object store, besides those that are encoded. Each waits for several
-answers, one after another, while a local archive waits for the disk once."""
-
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
@@ -65,7 +61,7 @@ def _overlapping(job: Job, begin: Begin) -> Iterator[tuple[Item, Result]]:
         task = job.task(item, ignore_active_worker=False)
         return convert_throttled(task, lambda: _unless_stopped(stop, begin(item)))
 
-    limit = throttle.at_work() + (_ANSWERS if is_url(job.root) else 0)
+    limit = throttle.at_work() + (throttle.ANSWERS if is_url(job.root) else 0)
     try:
         with ThreadPoolExecutor(limit, "voxarray-image") as threads:
             try:

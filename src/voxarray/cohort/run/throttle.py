@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 
 from voxarray.core import memory, settings
 
+ANSWERS = 8
+"""Images that may wait for an object store, besides those that are encoded. Each waits for several
+answers, one after another, while a local archive waits for the disk once."""
+
 
 def at_work() -> int:
     """How many images may be encoded at once."""
