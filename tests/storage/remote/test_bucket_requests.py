@@ -8,9 +8,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import voxarray as vx
 from voxarray.archive.verify import verify
+from voxarray.cli import main
 from voxarray.cohort.catalogue.manifest_entries import entries_of
 from voxarray.cohort.folder import CohortLayout
 from voxarray.core.errors import ArchiveExistsError, MissingDataError, MissingFileError
@@ -184,3 +186,15 @@ def test_a_cohort_is_opened_by_one_request(server, bucket, tmp_path):
     with pytest.raises(MissingFileError) as caught:
         vx.Cohort(f"{bucket.url}/none")
     assert caught.value.code == "NO_COHORT"
+
+
+def test_a_cohort_is_verified_without_counting_it_again(server, bucket, tmp_path):
+    for number in range(COUNT):
+        image_of(number, (1, 12, 11, 10)).save(tmp_path / f"sub-{number}.nii.gz")
+    vx.convert_cohort(tmp_path, f"{bucket.url}/study")
+    server.paths.clear()
+    result = CliRunner().invoke(main, ["verify", "--quick", f"{bucket.url}/study"])
+    assert result.exit_code == 0, result.output
+    assert f"{COUNT} OK" in result.output
+    # To find them, to find them when they are verified, and as those of the cohort.
+    assert kinds(server.paths)["HEAD", "manifest.json"] == 3 * COUNT

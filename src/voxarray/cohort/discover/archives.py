@@ -35,17 +35,14 @@ class Holdings:
         archives: Paths or URLs of archives that belong to none of these cohorts.
         barren: Given folders that hold neither.
         refused: Errors of folders that may not be read.
+        count: Archives in all.
     """
 
     cohorts: tuple[CohortLayout, ...]
     archives: tuple[str, ...]
     barren: tuple[str, ...]
-    refused: tuple[VoxarrayError, ...] = ()
-
-    @property
-    def count(self) -> int:
-        """Archives in all."""
-        return len(self.archives) + sum(len(list(cohort.archives())) for cohort in self.cohorts)
+    refused: tuple[VoxarrayError, ...]
+    count: int
 
 
 def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
@@ -68,16 +65,19 @@ def holdings(paths: Iterable[str | os.PathLike[str]]) -> Holdings:
                 cohorts.setdefault(real_path(item.root), item)
             else:
                 archives.setdefault(real_path(item), item)
+    count = 0
     for cohort in cohorts.values():
         with suppress(AccessDeniedError):  # verifying the cohort reports it
-            for archive in cohort.archives():
+            for archive in cohort.archives():  # once: in a bucket each is asked for
                 archives.pop(real_path(archive), None)
+                count += 1
     named_folders = {cohort.subjects for cohort in cohorts.values()}
     return Holdings(
         tuple(sorted(cohorts.values(), key=lambda cohort: cohort.root)),
         tuple(sorted(archives.values())),
         tuple(barren),
         tuple(error for error in refused if os.path.abspath(error.path or "") not in named_folders),
+        count + len(archives),
     )
 
 
