@@ -62,7 +62,8 @@ class PlotMixin:
         """Draw a histogram of all voxels, which are counted piece by piece.
 
         Args:
-            **kwargs: ``bins`` (a number, edges, or the name of a rule), ``range``, ``show``,
+            **kwargs: ``bins`` (a number, edges, or one of NumPy's rules ``"auto"``, ``"fd"``, the
+                default, ``"rice"``, ``"sqrt"`` and ``"sturges"``), ``range``, ``show``,
                 ``output_path`` and ``savefig_kwargs`` (as for `plot`), ``progress`` (as for
                 `statistics`), and what ``Axes.hist`` takes: ``density``, ``log``, ``color``...
 
