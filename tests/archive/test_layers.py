@@ -196,8 +196,14 @@ def test_names_and_colours_that_are_none_are_refused(path, words):
     _refused(path, "BAD_LABELS", **words)
 
 
+def test_the_error_of_a_missing_label_map_names_those_there(path):
+    vx.Archive(path).add_labels("seg", labels())
+    with pytest.raises(vx.MissingFileError, match=r"no label map 'sag', only \['seg'\]"):
+        _ = vx.LabelMap(path / "labels" / "sag").shape
+
+
 def test_what_another_process_removes_at_once_is_missing(path, monkeypatch):
-    monkeypatch.setattr(vx.layers, "tell_cohorts", lambda paths: remove_layer(paths[0], "a"))
+    monkeypatch.setattr("voxarray.layers.tell_cohorts", lambda paths: remove_layer(paths[0], "a"))
     with pytest.raises(vx.MissingFileError, match="NOT_FOUND"):
         vx.Archive(path).add_labels("a", labels())
 

@@ -283,10 +283,11 @@ def _open(
     manifest = handle_cache.manifest(store, opened)
     prefix = _prefix(location, manifest)
     if prefix and f"{prefix}zarr.json" not in manifest.files:
+        name, names = location.key.removeprefix("labels/"), label_names(store.path)
         raise MissingFileError(
-            f"there is no image {location.key!r} in {store.path}, whose label maps are "
-            f"{label_names(store.path)}: check the name; if it was removed, add it again (voxarray "
-            f"add-labels); or, if it had come with the image, {MAKE_AGAIN}",
+            f"{store.path} has no label map {name!r}, only {names}: check the name; if this label "
+            "map was removed, add it again (voxarray add-labels); or, if it had come with the "
+            f"image, {MAKE_AGAIN}",
             path=path,
         )
     return _open_level(store, opened, prefix, 0)

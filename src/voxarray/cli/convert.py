@@ -55,8 +55,8 @@ def command(
     DESTINATION are not converted again: run the command again to resume.
 
     SOURCES may also be one cohort. It becomes another cohort with the same subjects, label maps
-    and metadata or, with --suffix, a folder of files. --query chooses a part of it, for a
-    destination of its own: archives that are there already stay.
+    and metadata or, with --suffix, a folder of files. --query chooses a part of it. Give the part
+    a DESTINATION of its own: archives that DESTINATION already holds stay there, chosen or not.
     """
     target = Destination.of(destination)
     target.refuse_mistyped(sources)

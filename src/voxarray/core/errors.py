@@ -210,8 +210,8 @@ class ArchiveExistsError(ArchiveError, FileExistsError):
     """The destination exists already, or its name is taken, and it must not be replaced.
 
     Choose another name, or pass ``overwrite=True`` (``--overwrite``). A new archive is without
-    label maps and notes that were added to the old one. Even then, an archive is not replaced if
-    its content was changed during the call.
+    label maps and notes that were added to the old one. Even with ``overwrite=True``, an archive is
+    not replaced if its content was changed during the call.
     """
 
     default_code = "EXISTS"

@@ -28,7 +28,7 @@ from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
 from voxarray.formats.packed_files import unpacking_hint
 from voxarray.formats.plugins import added_formats
 from voxarray.formats.record import Format
-from voxarray.formats.suffixes import is_inside_zip, suffix_of
+from voxarray.formats.suffixes import is_inside_zip, names_label_map, suffix_of
 from voxarray.formats.table import FORMATS
 from voxarray.source.base import Source
 from voxarray.storage.file_identity import FileIdentity, explained, require_open_folder
@@ -120,7 +120,7 @@ def _opener(path: str) -> Opener:
             code="UNKNOWN_DIRECTORY",
             path=path,
         )
-    if is_inside_zip(path):
+    if is_inside_zip(path) or (mode == 0 and names_label_map(path)):
         return load(_ZARR)
     if not stat.S_ISREG(mode):
         FileIdentity.of(path)  # says what it is

@@ -57,3 +57,10 @@ def is_inside_zip(path: str | os.PathLike[str]) -> bool:
             return True
         folder = os.path.dirname(folder)
     return False
+
+
+def names_label_map(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of a label map in an archive, whether it is there or not."""
+    labels = os.path.dirname(os.path.normpath(path))
+    archive = os.path.dirname(labels)
+    return os.path.basename(labels) == "labels" and os.path.isfile(f"{archive}/manifest.json")

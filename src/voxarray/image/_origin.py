@@ -12,7 +12,7 @@ from voxarray.core.errors import MissingFileError, StateError, naming_errors_of_
 from voxarray.core.given_paths import path_text
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import format_of, open_source
-from voxarray.formats.suffixes import is_inside_zip
+from voxarray.formats.suffixes import is_inside_zip, names_label_map
 from voxarray.source.base import Source
 from voxarray.source.concat import ConcatSource
 from voxarray.source.custom_reader import Reader, open_with
@@ -146,7 +146,8 @@ def _require_existing(path: OnePath) -> None:
     if not isinstance(path, Path):
         return
     with naming_errors_of_system(str(path)):
-        is_there = path.exists() or is_inside_zip(path)
+        # What is missing in an archive is for its reader to tell, which knows what is there.
+        is_there = path.exists() or is_inside_zip(path) or names_label_map(path)
     if not is_there:
         if path.is_symlink():
             raise absent(str(path))

@@ -448,7 +448,7 @@ def test_a_path_of_a_level_names_its_archive(levels, image, array):
 @pytest.mark.parametrize("array", ["", "image"])
 def test_a_level_without_its_archive_is_not_taken_for_1_mm(levels, tmp_path, image, array):
     shutil.copytree(levels / image / "scale1", tmp_path / "level.zarr")
-    with pytest.raises(FormatError, match="coarse level of an archive") as caught:
+    with pytest.raises(FormatError, match="taken out of its archive") as caught:
         open_source(tmp_path / "level.zarr" / array)
     assert caught.value.code == "NO_COORDINATES"
     shutil.copytree(levels / image / "scale0", tmp_path / "base.zarr")

@@ -293,9 +293,9 @@ def _require_no_other_place(array: Node, path: str) -> None:
     """
     if PLACED_BY_ROOT.items() <= array.attributes.items():
         raise FormatError(
-            f"{path} is a coarse level of an archive without that archive, which says where its "
-            "voxels are: open the archive, and take image.level(n); or read the store with xarray, "
-            "and give vx.ScalarImage.from_xarray(array, affine=affine)",
+            f"{path} is a coarse level that was taken out of its archive, and only the archive "
+            "says where its voxels are: open the archive, and take image.level(n); or read the "
+            "store with xarray, and give vx.ScalarImage.from_xarray(array, affine=affine)",
             code="NO_COORDINATES",
             path=path,
         )
