@@ -146,11 +146,12 @@ def _require_existing(path: OnePath) -> None:
     if not isinstance(path, Path):
         return
     with naming_errors_of_system(str(path)):
-        # What is missing in an archive is for its reader to tell, which knows what is there.
-        is_there = path.exists() or is_inside_zip(path) or names_label_map(path)
+        is_there = path.exists() or is_inside_zip(path)
     if not is_there:
         if path.is_symlink():
             raise absent(str(path))
+        if names_label_map(path):
+            open_source(path)  # fails, and says which label maps there are
         where = "" if path.is_absolute() else f" (looked for in {Path.cwd()})"
         raise MissingFileError(f'File not found: "{path}"{where}', path=path)
 
