@@ -5,10 +5,11 @@ It is quicker than moto's server, which checks what it says: slow tests run with
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -37,9 +38,49 @@ class ObjectServer(LoopbackServer):
         self.paths: list[str] = []
         self.before = lambda _: None
         self.refuses: Callable[[str], tuple[int, bytes] | None] = lambda _: None
-        self.objects: dict[str, bytes] = {}
+        self.objects = SortedObjects()
         self.lock = threading.Lock()
         super().__init__(_Handler)
+
+
+class SortedObjects(MutableMapping[str, bytes]):
+    """Objects by name, which are kept in order: a store lists some without looking at all."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, bytes] = {}
+        self._names: list[str] = []
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._data[name]
+
+    def __setitem__(self, name: str, data: bytes) -> None:
+        if name not in self._data:
+            bisect.insort(self._names, name)
+        self._data[name] = data
+
+    def __delitem__(self, name: str) -> None:
+        del self._data[name]
+        del self._names[bisect.bisect_left(self._names, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._data
+
+    def beginning_with(self, prefix: str, after: str = "") -> Iterator[str]:
+        """Names that begin so, of those that come after another one, in order."""
+        start = bisect.bisect_left(self._names, prefix)
+        if after >= prefix:
+            start = bisect.bisect_right(self._names, after)
+        for number in range(start, len(self._names)):
+            name = self._names[number]
+            if not name.startswith(prefix):
+                return
+            yield name
 
 
 def tag_of(data: bytes) -> str:
@@ -141,10 +182,9 @@ class _Handler(LoopbackHandler):
         after = query.get("continuation-token") or query.get("start-after", "")
         start = f"{bucket}/"
         rows, folders, token = [], {}, ""
-        for name in sorted(self.owner.objects):
+        objects = self.owner.objects
+        for name in objects.beginning_with(start + prefix, start + after if after else ""):
             key = name[len(start) :]
-            if not name.startswith(start) or not key.startswith(prefix) or key <= after:
-                continue
             if len(rows) >= 1000:
                 token = rows[-1]
                 break
