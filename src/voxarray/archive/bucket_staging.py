@@ -146,7 +146,9 @@ class BucketStaging(Staging):
         # From here on, a transport error leaves open whether the archive was published.
         self._is_swapping = True
         before = None if replaced is None else replaced[1]
-        put_new(self.place, manifests.KEY, manifest.to_bytes(), before)
+        data = manifest.to_bytes()
+        stamp = put_new(self.place, manifests.KEY, data, before)
+        self.published = None if stamp is None else (data, stamp)
         _LOG.info("published %r", self.destination)
         self._tidy(files, top)
 

@@ -111,6 +111,8 @@ def convert(
         archive_bytes=sum(entry.size for entry in area.files.values()),
         seconds=time.perf_counter() - start,
         levels=plans[""].metadata.levels,
+        manifest=area.published,
+        files=len(area.files),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from voxarray.archive.profiles import profile
@@ -13,6 +13,7 @@ from voxarray.source.base import Source
 
 if TYPE_CHECKING:
     from voxarray.archive.metadata import Label
+    from voxarray.storage.remote.objects import Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,9 @@ class Conversion:
         archive_bytes: Bytes of the archive.
         seconds: Wall time.
         levels: Pyramid levels.
+        manifest: The manifest that was put into a bucket, and the stamp of its object; None on a
+            disk, and if the answer to the put was lost.
+        files: How many files the archive has besides.
     """
 
     path: str
@@ -81,3 +85,5 @@ class Conversion:
     archive_bytes: int
     seconds: float
     levels: int
+    manifest: tuple[bytes, Stamp] | None = field(default=None, repr=False)
+    files: int = 0

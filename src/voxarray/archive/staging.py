@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.added_content import manifest_at
@@ -45,6 +45,9 @@ from voxarray.storage.hidden_folders import (
 )
 from voxarray.storage.hidden_names import REPLACED
 from voxarray.storage.synced_names import sync_later
+
+if TYPE_CHECKING:
+    from voxarray.storage.remote.objects import Stamp
 
 __all__ = [
     "Staging",
@@ -77,6 +80,7 @@ class Staging:
         holds: Whether shards stay in memory, too, so that no file is on disk before `settle`.
         before: Manifest of the archive that is to be replaced, as it was at the beginning.
         is_synced_as_one: Whether one call synced the whole file system.
+        published: The manifest in a bucket, and the stamp of its object, if that is known.
     """
 
     root: str
@@ -86,6 +90,7 @@ class Staging:
     holds: bool = False
     before: Manifest | None = None
     is_synced_as_one: bool = False
+    published: tuple[bytes, Stamp] | None = None
     _held: HeldFiles = field(default_factory=HeldFiles)
 
     def write(self, key: str, data: bytes) -> None:

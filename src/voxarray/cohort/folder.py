@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -114,10 +114,13 @@ class CohortLayout:
 
     def candidates(self) -> list[str]:
         """Paths with the name of an archive, sorted; in a bucket some may be incomplete."""
-        subjects = self.subjects
+        return self.candidates_among(names_in(self.subjects))
+
+    def candidates_among(self, names: Iterable[str]) -> list[str]:
+        """Paths of those of some files and folders of `subjects` with the name of an archive."""
         return [
-            os.path.join(subjects, name)
-            for name in names_in(subjects)
+            os.path.join(self.subjects, name)
+            for name in names
             if name.endswith((FOLDER_SUFFIX, ZIP_SUFFIX)) and not is_hidden_staging(name)
         ]
 

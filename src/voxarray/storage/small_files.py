@@ -213,13 +213,13 @@ def put_in_place_of(url: str, data: bytes, expected: Stamp | None) -> bool:
     """
     store, key = _object(url)
     if expected is None:
-        done = store.create(key, data)
+        stamp = store.create(key, data)
     elif store.holds(key, data):
         return True
     else:
-        done = store.replace(key, data, expected)
+        stamp = store.replace(key, data, expected)
     # The answer to an upload may be lost: then the next attempt finds what this one has put.
-    return done or store.holds(key, data)
+    return stamp is not None or store.holds(key, data)
 
 
 def create_file(path: str, data: bytes) -> bool:
@@ -234,7 +234,7 @@ def create_file(path: str, data: bytes) -> bool:
     """
     if is_url(path):
         store, key = _object(path)
-        return store.create(key, data)
+        return store.create(key, data) is not None
     folder, name = os.path.split(os.path.abspath(path))
     try:
         with hidden_folder(folder, name) as lock:

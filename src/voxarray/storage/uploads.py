@@ -110,18 +110,21 @@ def body_of(path: str) -> Body:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def put_new(store: WritableObjects, key: str, data: Body, before: Stamp | None) -> None:
+def put_new(store: WritableObjects, key: str, data: Body, before: Stamp | None) -> Stamp | None:
     """Put an object instead of what was there before, and of nothing else.
+
+    Returns:
+        Its stamp; None if the answer was lost, and the object was found in its place.
 
     Raises:
         ArchiveExistsError: Something else is there now.
         AccessDeniedError, TransportError: What the store refuses.
     """
     for number in range(1, 1 + max(1, int(settings.get("remote-attempts")))):
-        is_put = store.create(key, data) if before is None else store.replace(key, data, before)
+        stamp = store.create(key, data) if before is None else store.replace(key, data, before)
         # What is there may be what an attempt has put whose answer was lost.
-        if is_put or store.holds(key, data):
-            return
+        if stamp is not None or store.holds(key, data):
+            return stamp
         if store.stat(key) != before:
             break
         retries.pause(number)  # the store was of two minds: 409, and nothing has changed

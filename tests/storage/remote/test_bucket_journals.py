@@ -110,6 +110,19 @@ def test_who_returns_has_its_record_in_the_bucket(server, bucket, folder):
     assert puts(server) < 10 * WRITERS
 
 
+def test_own_lines_are_not_fetched_unless_they_have_changed(server, bucket, folder):
+    journal = ObjectJournal.of(folder)
+    journal.append(record(0))
+    journal.close()
+    journal.append(record(1))
+    (name, _), server.paths[:] = bucket.listed("cohort/journal/"), []
+    assert sorted(slugs(folder)) == ["sub-0", "sub-1"]
+    assert not any(path.startswith("GET") and "jsonl" in path for path in server.paths)
+    bucket.put(name, bucket.get(name).replace(b"sub-", b"other-"))
+    bucket.put("cohort/journal/another.jsonl", bucket.get(name))
+    assert sum(slug.startswith("other") for slug in slugs(folder)) == 2
+
+
 def test_long_journals_lose_and_repeat_nothing(server, bucket, folder, monkeypatch):
     monkeypatch.setattr(journals, "_LONG", 2000)
     journal = ObjectJournal(folder)

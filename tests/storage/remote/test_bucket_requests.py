@@ -11,11 +11,17 @@ import pytest
 from click.testing import CliRunner
 
 import voxarray as vx
+from voxarray.archive.manifest import Manifest
 from voxarray.archive.verify import verify
 from voxarray.cli import main
+from voxarray.cohort.catalogue import kept_manifests, manifest_entries
 from voxarray.cohort.catalogue.manifest_entries import entries_of
+from voxarray.cohort.catalogue.replacement import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.run import build
 from voxarray.core.errors import ArchiveExistsError, MissingDataError, MissingFileError
+from voxarray.storage.remote.writing import WritableObjects
+from voxarray.storage.uploads import put_new
 
 COUNT = 8
 
@@ -77,14 +83,144 @@ def test_requests_of_a_cohort(server, bucket, tmp_path):
     of_archives = kinds(path for path in server.paths if ".ome.zarr" in path)
     files = [key for key in bucket.listed("study/subjects/") if not key.endswith("manifest.json")]
     assert of_archives == {
-        ("HEAD", "manifest.json"): COUNT,
         ("GET", "list"): 2 * COUNT,
         ("PUT", "file"): len(files),
-        ("PUT", "manifest.json"): COUNT,
-        ("GET", "manifest.json"): COUNT,  # for the catalogue
+        ("PUT", "manifest.json"): COUNT,  # for the catalogue it is known, and listed
     }
     others = [path for path in server.paths if ".ome.zarr" not in path and "list" not in path]
-    assert len([path for path in others if "/journal/" not in path]) <= 12
+    assert len([path for path in others if "/journal/" not in path]) <= 9
+    assert not any(path.startswith("GET") for path in others if "/journal/" in path)
+
+
+def scans_in(folder, count=COUNT):
+    for number in range(count):
+        image_of(number, (1, 12, 11, 10)).save(folder / f"sub-{number}.nii.gz")
+    return folder
+
+
+def of_manifests(server):
+    return [path for path in server.paths if path.startswith("GET") and "manifest" in path]
+
+
+def before_step(monkeypatch, name, work):
+    """Do something before a step of the next run, and forget the requests that it made."""
+    step = getattr(build, name)
+
+    def replaced(*args, **options):
+        monkeypatch.setattr(build, name, step)
+        work()
+        return step(*args, **options)
+
+    monkeypatch.setattr(build, name, replaced)
+
+
+def test_a_manifest_that_another_writer_has_replaced_is_read(server, bucket, tmp_path, monkeypatch):
+    scans, folder = scans_in(tmp_path), CohortLayout.of(f"{bucket.url}/study")
+
+    def change():
+        first, second, *_ = folder.candidates()
+        key = f"{first[len(bucket.url) + 1 :]}/manifest.json"
+        before = Manifest.parse(bucket.get(key), key)
+        bucket.put(key, before.successor(before.files, source={"minimum": -77.0}).to_bytes())
+        bucket.delete(f"{second[len(bucket.url) + 1 :]}/manifest.json")
+        server.paths.clear()
+
+    before_step(monkeypatch, "conclude", change)
+    result = vx.convert_cohort(scans, folder.root)
+    assert ["sub-0" in path for path in of_manifests(server)] == [True]
+    table = vx.Cohort(folder.root).table.set_index("subject")
+    assert table.loc["sub-0", "minimum"] == -77
+    assert [failure.code for failure in result.failures] == ["OVERTAKEN"]
+    assert table.loc["sub-1", "status"] != "converted"
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "read"),
+    [
+        (kept_manifests, "_MOST_BYTES", 2000, COUNT - 1),  # one has room
+        (manifest_entries, "_OF_A_PAGE", 3, COUNT),
+    ],
+)
+def test_what_is_not_kept_or_too_long_to_list_is_read(
+    server, bucket, tmp_path, monkeypatch, module, name, value, read
+):
+    scans = scans_in(tmp_path)
+    vx.convert_cohort(scans, f"{bucket.url}/known")
+    server.paths.clear()
+    monkeypatch.setattr(module, name, value)
+    vx.convert_cohort(scans, f"{bucket.url}/study")
+    assert len(of_manifests(server)) == read
+    assert vx.Cohort(f"{bucket.url}/study").table.equals(vx.Cohort(f"{bucket.url}/known").table)
+
+
+def test_a_listing_that_is_longer_than_expected_is_given_up(server, bucket, tmp_path, monkeypatch):
+    """Nobody knows how many objects the archives of others have."""
+    for number in range(300):
+        bucket.put(f"study/subjects/other.ome.zarr/{number}", b"")
+    monkeypatch.setattr(manifest_entries, "_OF_A_PAGE", 20 * COUNT)
+    result = vx.convert_cohort(scans_in(tmp_path), f"{bucket.url}/study")
+    assert len(of_manifests(server)) > COUNT
+    assert (result.converted, result.summary.done) == (COUNT, COUNT)
+
+
+def test_nothing_is_kept_when_a_run_has_ended(bucket, tmp_path):
+    vx.convert_cohort(scans_in(tmp_path), f"{bucket.url}/study")
+    assert kept_manifests.kept_in(f"{bucket.url}/study/subjects") == {}
+    assert kept_manifests._manifests.bytes == 0
+
+
+def test_an_object_whose_answer_was_lost_has_no_stamp(bucket):
+    place = WritableObjects.at(bucket.url)
+    stamp = put_new(place, "a", b"1", None)
+    assert stamp == place.stat("a") == place.stamps()["a"]
+    assert put_new(place, "a", b"1", None) is None  # looks as if this had put it before
+
+
+def test_archives_that_another_run_makes_meanwhile_are_there(bucket, tmp_path, monkeypatch):
+    scans, url = scans_in(tmp_path), f"{bucket.url}/study"
+    before_step(monkeypatch, "carry_out", lambda: vx.convert_cohort(scans, url))
+    result = vx.convert_cohort(scans, url)
+    assert (result.converted, result.present, result.failed) == (0, COUNT, 0)
+    assert len(vx.Cohort(url)) == COUNT
+
+
+def test_archives_that_another_run_makes_otherwise_are_replaced(bucket, tmp_path, monkeypatch):
+    scans, url = scans_in(tmp_path), f"{bucket.url}/study"
+    before_step(monkeypatch, "carry_out", lambda: vx.convert_cohort(scans, url, codec="raw"))
+    result = vx.convert_cohort(scans, url)
+    assert (result.converted, result.failed) == (COUNT, 0)
+    assert len(vx.Cohort(url)) == COUNT
+
+
+def test_a_catalogue_that_another_run_replaces_meanwhile_is_read_again(
+    server, bucket, tmp_path, monkeypatch
+):
+    scans, url = scans_in(tmp_path), f"{bucket.url}/study"
+    before_step(monkeypatch, "carry_out", lambda: bucket.put("study/catalogue.parquet", b"other"))
+    vx.convert_cohort(scans, url)
+    ends = [path for path in server.paths if path.endswith("study/catalogue.parquet")]
+    # At first, beside what is read, before what is read again, and when it is replaced.
+    assert [path.split()[0] for path in ends].count("HEAD") >= 4
+    assert len(vx.Cohort(url)) == COUNT
+
+
+def test_content_that_is_older_than_the_catalogue_is_read_again(bucket):
+    """Also if the catalogue is replaced after the question which one is there."""
+    layout, versions = CohortLayout.of(f"{bucket.url}/study"), []
+
+    def read():
+        versions.append(len(versions))
+        if len(versions) == 1:
+            time.sleep(0.2)  # until the other question has its answer
+            bucket.put("study/catalogue.parquet", b"of another process")
+        return versions[-1]
+
+    def write(content, put):
+        put(layout.catalogue, str(content).encode())
+        put(layout.readable_report, str(content).encode())
+
+    replace_catalogue(layout, read, write, (None,))
+    assert bucket.get("study/catalogue.parquet") == bucket.get("study/report.txt") == b"1"
 
 
 def test_nothing_is_put_before_it_is_known_what_is_there(server, url, watched):

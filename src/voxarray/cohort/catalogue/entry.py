@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,8 +114,17 @@ def entry_of(archive: str) -> Entry | None:
 
 def entry_if_there(archive: str) -> tuple[bool, Entry | None]:
     """Whether there is a manifest, without which a folder is no archive; and the entry in it."""
+    return _entry_in(archive, lambda: _manifest_of(archive))
+
+
+def entry_in(raw: bytes, archive: str) -> tuple[bool, Entry | None]:
+    """As `entry_if_there`, of a manifest that was read already."""
+    return _entry_in(archive, lambda: _parsed(raw, archive))
+
+
+def _entry_in(archive: str, read: Callable[[], tuple[Manifest, bool]]) -> tuple[bool, Entry | None]:
     try:
-        manifest, is_ascii = _manifest_of(archive)
+        manifest, is_ascii = read()
         facts = manifest.source[KEY]
         low, high = manifest.source.get("minimum"), manifest.source.get("maximum")
         if not _are_facts(facts) or not (is_ascii or _is_text(facts)):
@@ -148,14 +157,17 @@ def _manifest_of(archive: str) -> tuple[Manifest, bool]:
     """
     if archive.endswith(FOLDER_SUFFIX):
         try:
-            raw = _store_of(archive).read(manifests.KEY)
-            return Manifest.parse(raw, archive), b"\\u" not in raw  # it is canonical JSON
+            return _parsed(_store_of(archive).read(manifests.KEY), archive)
         except (MissingDataError, TransportError):
             if is_url(archive):
                 raise
         except VoxarrayError:
             pass  # no folder, or not a plain file, or not readable: what it is, is asked below
     return Manifest.read(open_store(archive)), False
+
+
+def _parsed(raw: bytes, archive: str) -> tuple[Manifest, bool]:
+    return Manifest.parse(raw, archive), b"\\u" not in raw  # it is canonical JSON
 
 
 def _store_of(archive: str) -> Store:

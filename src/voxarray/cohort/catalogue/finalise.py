@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voxarray.cohort.catalogue import manifest_entries, report_files
 from voxarray.cohort.catalogue import rows as catalogue
@@ -14,7 +14,7 @@ from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.journal import records_of_failing
 from voxarray.cohort.catalogue.namesakes import Namesakes, Places, namesakes, warn_of_namesakes
 from voxarray.cohort.catalogue.pipelines import pipeline_of
-from voxarray.cohort.catalogue.replacement import replace_catalogue
+from voxarray.cohort.catalogue.replacement import replace_catalogue, version_in_bucket
 from voxarray.cohort.catalogue.report_files import Missing
 from voxarray.cohort.discover import bids
 from voxarray.cohort.folder import CohortLayout, archive_name
@@ -24,6 +24,9 @@ from voxarray.core.errors import MissingFileError
 from voxarray.core.version import __version__
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import Put, side_by_side, write_if_other
+
+if TYPE_CHECKING:
+    from voxarray.storage.remote.objects import Stamp
 
 Entries = Mapping[str, Entry | None]
 """Of archives, by file name."""
@@ -81,12 +84,45 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
     return conclude(folder, plan.items, plan.zipped)
 
 
-def conclude(folder: CohortLayout, items: tuple[Item, ...], zipped: bool) -> Summary:
-    """As `finalise`, for a plan in memory."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there when a run begins.
+
+    Attributes:
+        entries: Of all archives, by file name.
+        failures: See `last_failures`.
+        catalogue: Which catalogue is there; see `replace_catalogue`.
+    """
+
+    entries: Entries
+    failures: Failures
+    catalogue: tuple[Stamp | None] | None
+
+
+def found_in(folder: CohortLayout) -> Found:
+    """What is there now."""
+    (entries, failures), version = side_by_side(
+        folder.root, lambda: entries_and_failures(folder), lambda: version_in_bucket(folder)
+    )
+    return Found(entries, failures, (version,))
+
+
+def conclude(
+    folder: CohortLayout, items: tuple[Item, ...], zipped: bool, found: Found | None = None
+) -> Summary:
+    """As `finalise`, for a plan in memory.
+
+    Args:
+        folder: Of the cohort.
+        items: Of the plan.
+        zipped: Whether archives are single files.
+        found: What was there when the run began that ends now.
+    """
     summary = replace_catalogue(
         folder,
         lambda: entries_and_failures(folder),
         lambda read, put: _written(folder, *read, items, zipped, put),
+        None if found is None else found.catalogue,
     )
     warn_of_namesakes(summary.namesakes, summary.unplanned, folder.root)
     return summary
@@ -110,10 +146,13 @@ def _written(
     stale = {archive_name(image.slug, zipped) for image in missing}
     rows = [row for row in rows if os.path.basename(row["archive"]) not in stale]
     rows += [catalogue.row_of_missing(by_slug[image.slug], image.failure) for image in missing]
-    catalogue.write(folder, rows, put)
     done = len(rows) - len(missing)
     unplanned = _unplanned(entries, items, zipped)
-    report_files.write(folder, done, missing, unplanned)
+    side_by_side(
+        folder.root,
+        lambda: catalogue.write(folder, rows, put),
+        lambda: report_files.write(folder, done, missing, unplanned, put),
+    )
     _describe(folder)
     strangers = tuple(name for name, entry in entries.items() if entry is None)
     images_by_name: Places = {}

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from voxarray.core.disk import sync
 from voxarray.storage import small_files
 from voxarray.storage.folder_lock import random_identity
 from voxarray.storage.remote.address import is_url
+from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.writing import WritableObjects
 from voxarray.storage.small_files import names_in
 
@@ -32,6 +34,9 @@ _How = Literal["noted", "kept", "synced"]
 _SUFFIX = ".jsonl"
 _BEGINNING = re.compile(rb'\{"slug": "([\w.-]*)"')
 _LONG = 64 << 10
+_OBJECTS_KEPT = 64
+"""Objects of a journal whose lines stay in memory, so that they need not be fetched."""
+
 _LARGEST = 1 << 62
 _lock = threading.Lock()
 _open: dict[str, Journal] = {}
@@ -128,6 +133,13 @@ class ObjectJournal(Journal):
         self._waiting = 0
         self._count = self._count_put = self._count_failed = 0
         self._error: Exception | None = None
+        self._objects = OrderedDict[str, tuple[bytes, Stamp]]()
+
+    def as_put(self, name: str, stamp: Stamp) -> bytes | None:
+        """The lines of an object that this journal has put; None unless its stamp is this one."""
+        with self._lock:
+            lines, last = self._objects.get(name, (b"", None))
+        return lines if last == stamp and stamp.version else None
 
     def _write(self, record: dict[str, Any], how: _How) -> None:
         is_awaited = how != "noted"
@@ -154,12 +166,17 @@ class ObjectJournal(Journal):
             self._name = self._name or f"{random_identity()}{_SUFFIX}"
             name, lines, count = self._name, self._lines, self._count
         try:
-            WritableObjects.at(self._folder).put(name, lines)
+            stamp = WritableObjects.at(self._folder).put(name, lines)
         except Exception as error:
             self._count_failed, self._error = count, error
             raise
         with self._lock:
             self._count_put, self._size_put, self._error = count, len(lines), None
+            self._objects.pop(name, None)
+            if stamp is not None:
+                self._objects[name] = lines, stamp
+            while len(self._objects) > _OBJECTS_KEPT:
+                self._objects.popitem(last=False)
             if len(lines) > _LONG:
                 self._begin_another()
 
@@ -234,8 +251,26 @@ def lines(folder: str) -> Iterator[dict[str, Any]]:
 
 
 def _journals(folder: str) -> Iterator[bytes]:
+    if is_url(folder):
+        yield from _journals_in_bucket(folder)
+        return
     paths = [os.path.join(folder, name) for name in names_in(folder) if name.endswith(_SUFFIX)]
     yield from small_files.read_files(paths)
+
+
+def _journals_in_bucket(folder: str) -> Iterator[bytes]:
+    """As `_journals`; what this process has put, and nobody has changed, is not fetched."""
+    with _lock:
+        own = _open.get(folder)
+    stamps = WritableObjects.at(folder).stamps()
+    names = [name for name in sorted(stamps) if name.endswith(_SUFFIX) and "/" not in name]
+    known = {
+        name: lines
+        for name in names
+        if isinstance(own, ObjectJournal) and (lines := own.as_put(name, stamps[name])) is not None
+    }
+    others = small_files.read_files([f"{folder}/{name}" for name in names if name not in known])
+    yield from (known[name] if name in known else next(others) for name in names)
 
 
 def _in_order(parsed: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

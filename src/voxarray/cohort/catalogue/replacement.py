@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, TypeVar
 from voxarray.cohort.folder import CohortLayout
 from voxarray.core.errors import ArchiveError
 from voxarray.storage.remote.address import is_url
-from voxarray.storage.small_files import Put, put_in_place_of, version_of, write_if_other
+from voxarray.storage.small_files import (
+    Put,
+    create_file,
+    put_in_place_of,
+    side_by_side,
+    version_of,
+    write_if_other,
+)
 from voxarray.storage.swap_lock import swap_lock
 
 if TYPE_CHECKING:
@@ -35,8 +42,16 @@ class _OvertakenError(Exception):
     """Another process has replaced the catalogue in the bucket."""
 
 
+def version_in_bucket(folder: CohortLayout) -> Stamp | None:
+    """Which catalogue is there now; None if there is none, and on a disk."""
+    return version_of(folder.catalogue) if is_url(folder.root) else None
+
+
 def replace_catalogue(
-    folder: CohortLayout, read: Callable[[], Read], write: Callable[[Read, Put], Written]
+    folder: CohortLayout,
+    read: Callable[[], Read],
+    write: Callable[[Read, Put], Written],
+    seen: tuple[Stamp | None] | None = None,
 ) -> Written:
     """Read the content of a catalogue, and write it if the catalogue did not change meanwhile.
 
@@ -44,16 +59,17 @@ def replace_catalogue(
         folder: Of the cohort.
         read: May take long; called again if the catalogue was replaced meanwhile, by a process that
             added label maps or finalised.
-        write: Called with the last content, and with what puts the bytes of the catalogue in their
-            place, which it does first. On a disk it is called once, while the lock of the catalogue
-            is held; in a bucket again if another process was quicker.
+        write: Called with the last content, and with what puts the bytes of the catalogue and of
+            other files of the cohort in their place. On a disk it is called once, while the lock of
+            the catalogue is held; in a bucket again if another process was quicker.
+        seen: Which catalogue was there some time ago, if it was asked for; see `version_in_bucket`.
 
     Raises:
         ArchiveError: If somebody else has held the lock for two minutes, or was quicker each time
             (``BUSY``).
     """
     if is_url(folder.root):
-        return _replace_in_bucket(folder, read, write)
+        return _replace_in_bucket(folder, read, write, seen)
     for _ in range(_ATTEMPTS):
         before = _version(folder)
         content = read()
@@ -65,17 +81,32 @@ def replace_catalogue(
 
 
 def _replace_in_bucket(
-    folder: CohortLayout, read: Callable[[], Read], write: Callable[[Read, Put], Written]
+    folder: CohortLayout,
+    read: Callable[[], Read],
+    write: Callable[[Read, Put], Written],
+    seen: tuple[Stamp | None] | None,
 ) -> Written:
     from voxarray.storage.remote.objects import forget  # not loaded for a cohort on a disk
 
     for _ in range(_ATTEMPTS_IN_BUCKET):
         forget()  # what is read must not be older than the catalogue
-        before = version_of(folder.catalogue)
-        content = read()
+        if seen is None:
+            before = version_of(folder.catalogue)
+            content = read()
+        else:
+            # Of a catalogue that was there before anything is read, it may be asked meanwhile
+            # whether it is there still.
+            (before,), seen = seen, None
+            content, current = side_by_side(folder.root, read, lambda: version_of(folder.catalogue))
+            if current != before:
+                continue
 
         def put(path: str, data: bytes, before: Stamp | None = before) -> None:
-            if not put_in_place_of(path, data, before):
+            if path != folder.catalogue:
+                # With the first catalogue, other files are mostly the first ones, too.
+                if before is not None or not create_file(path, data):
+                    write_if_other(path, data)
+            elif not put_in_place_of(path, data, before):
                 raise _OvertakenError
 
         with suppress(_OvertakenError):

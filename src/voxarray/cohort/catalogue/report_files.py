@@ -11,7 +11,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.plan.names import shown
 from voxarray.core.printable import printable
-from voxarray.storage.small_files import side_by_side, write_if_other
+from voxarray.storage.small_files import Put, side_by_side, write_if_other
 
 _NAMED = 5
 """Archives that a line names."""
@@ -61,9 +61,13 @@ class Missing:
 
 
 def write(
-    folder: CohortLayout, done: int, missing: Sequence[Missing], unplanned: Sequence[str] = ()
+    folder: CohortLayout,
+    done: int,
+    missing: Sequence[Missing],
+    unplanned: Sequence[str] = (),
+    put: Put = write_if_other,
 ) -> None:
-    """Write both reports, unless the files have this content already."""
+    """Write both reports, unless the files have this content already; ``put`` writes the bytes."""
     import pyarrow
 
     text, number = pyarrow.string(), pyarrow.float64()
@@ -89,8 +93,8 @@ def write(
     text_data = readable(done, missing, unplanned).encode()
     side_by_side(
         folder.root,
-        lambda: parquet.write(folder.report, schema, rows),
-        lambda: write_if_other(folder.readable_report, text_data),
+        lambda: parquet.write(folder.report, schema, rows, put),
+        lambda: put(folder.readable_report, text_data),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.errors import FormatError, MissingFileError
-from voxarray.storage.small_files import create_file
+from voxarray.storage.remote.address import is_url
+from voxarray.storage.small_files import create_file, side_by_side
 
 
 def previous_plan(folder: CohortLayout) -> Plan | None:
@@ -18,6 +19,12 @@ def previous_plan(folder: CohortLayout) -> Plan | None:
 
 def plan_or_archives(folder: CohortLayout) -> tuple[Plan | None, list[str]]:
     """The existing plan; without one, paths with the name of an archive that are there."""
+    if is_url(folder.root):
+        # Mostly there is none in a bucket, or few archives: the names are asked for meanwhile.
+        previous, there = side_by_side(
+            folder.root, lambda: previous_plan(folder), folder.candidates
+        )
+        return previous, [] if previous is not None else there
     previous = previous_plan(folder)
     return previous, [] if previous is not None else folder.candidates()
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from voxarray.cohort.catalogue import part_failures
-from voxarray.cohort.catalogue.finalise import conclude, entries_and_failures, missing_of
+from voxarray.cohort.catalogue.finalise import Found, conclude, found_in
 from voxarray.cohort.catalogue.journal import Journal
-from voxarray.cohort.catalogue.manifest_entries import entries_at
-from voxarray.cohort.catalogue.part_failures import Failed
-from voxarray.cohort.catalogue.pipelines import of_another_pipeline, refuse_other_pipelines
+from voxarray.cohort.catalogue.kept_manifests import keeping
+from voxarray.cohort.catalogue.pipelines import refuse_other_pipelines
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
@@ -44,13 +42,14 @@ from voxarray.cohort.run.plan_checks import (
 )
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
+from voxarray.cohort.run.staging_folder import remove_staging, sweep
 from voxarray.cohort.run.tally import Tally
 from voxarray.cohort.run.task import Result
 from voxarray.cohort.run.unheard import note_unheard
+from voxarray.cohort.run.worklist import absent_among, sorted_out
 from voxarray.core.errors import FormatError, StateError, VoxarrayError
 from voxarray.core.given_paths import path_texts
 from voxarray.core.main_guard import require_main_guard
-from voxarray.storage.hidden_folders import names_of_hidden, remove_abandoned
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import make_folder, side_by_side
 from voxarray.storage.spare_folders import folders_reused
@@ -130,17 +129,22 @@ def build(
         ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``), or the scheduler is gone.
     """
     watcher = LeftLabels(watcher or ProgressListener())
-    CohortLayout.of(destination)  # refuses a URL before sources are looked at
-    census = None
+    folder = CohortLayout.of(destination)  # refuses a URL before sources are looked at
+    census, found = None, None
     if run.partition is not None:
         plan = part_of_plan(destination, options, run.partition)
         locations = locate(plan.sources, path_texts(sources), choice, options)
     else:
         census = Census()
         inputs = discover_inputs(sources, destination, choice, options, census)
-        plan = make_plan(inputs, sources, destination, options, watcher, overwrite=run.overwrite)
+        plan, put = _planned(inputs, sources, folder, options, watcher, True, run.overwrite)
+        if is_url(folder.root):
+            _, found = side_by_side(folder.root, put, lambda: found_in(folder))
+        else:
+            put()
         locations = {item.source: item.location for item in inputs}
-    result = execute(plan, _file_openers(locations), destination, options, run, watcher)
+    openers = _file_openers(locations)
+    result = execute(plan, openers, destination, options, run, watcher, found=found)
     watcher.warn()
     return replace(result, census=census)
 
@@ -220,6 +224,22 @@ def make_plan(
         ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
+    plan, put = _planned(inputs, sources, folder, options, watcher, write, overwrite)
+    if write:
+        put()
+    return plan
+
+
+def _planned(
+    inputs: Sequence[DiscoveredInput],
+    sources: Sources,
+    folder: CohortLayout,
+    options: ArchiveOptions,
+    watcher: ProgressListener | None,
+    refusing: bool,
+    overwrite: bool,
+) -> tuple[Plan, Callable[[], None]]:
+    """The plan of `make_plan`, and what writes it."""
     refuse_reserved(options.keep_metadata)
     report = (watcher or ProgressListener()).planned
     _, (previous, there) = side_by_side(
@@ -228,11 +248,13 @@ def make_plan(
     plan = plan_of(inputs, path_texts(sources), options, previous, report)
     if previous is None:  # else `plan_of` has checked that it has the same sources, no pipeline
         refuse_other_pipelines(folder, plan, None, there)
-    warn_of_plan(plan, previous, folder, options, refusing=write, overwrite=overwrite)
-    if write:
+    warn_of_plan(plan, previous, folder, options, refusing=refusing, overwrite=overwrite)
+
+    def put() -> None:
         make_folder(folder.root)
         put_in_place(folder, plan, previous)
-    return plan
+
+    return plan, put
 
 
 def execute(
@@ -244,6 +266,7 @@ def execute(
     watcher: ProgressListener,
     *,
     overlapping: bool = True,
+    found: Found | None = None,
 ) -> CohortResult:
     """Convert the images of a plan that have no archive yet, and finalise.
 
@@ -255,6 +278,7 @@ def execute(
         run: How to execute it, and when to stop.
         watcher: Told about progress.
         overlapping: Whether items may be opened by several threads at once.
+        found: What was there a moment ago, if that was asked for.
 
     Raises:
         ArchiveError: As `build`; what was converted stays.
@@ -264,21 +288,25 @@ def execute(
     make_folder(folder.subjects)
     if not is_url(folder.root):
         make_folder(folder.staging)
-        _sweep(folder, plan, run)
+        sweep(folder, plan, run)
     items = by_size(plan.items)
-    to_convert, present, permanent_failures, others = _sorted_out(items, plan, folder, run)
+    if found is None and run.partition is None:
+        found = found_in(folder)
+    to_convert, present, permanent_failures, others = sorted_out(items, plan, folder, run, found)
     tally = Tally(present=present, failures=permanent_failures, others=others)
     if run.overwrite:
         warn_of_deletions([folder.archive(item.slug, plan.zipped) for item in to_convert])
-    job = Job(to_convert, opener_of, folder.root, options, run.overwrite, overlapping)
-    with folders_reused(folder.staging):
-        interrupted_by = carry_out(engine, job, run, watcher, tally)
-    Journal.of(folder.journal).close()
-    if not is_url(folder.root):
-        _remove_staging(folder, plan, run)
-    if run.partition is not None:
-        part_failures.write(folder, run.partition, tally.failures)
-    summary = None if run.partition else conclude(folder, plan.items, plan.zipped)
+    absent = absent_among(to_convert, plan, folder, found)
+    job = Job(to_convert, opener_of, folder.root, options, run.overwrite, overlapping, absent)
+    with keeping(folder.subjects):
+        with folders_reused(folder.staging):
+            interrupted_by = carry_out(engine, job, run, watcher, tally)
+        Journal.of(folder.journal).close()
+        if not is_url(folder.root):
+            remove_staging(folder, plan, run)
+        if run.partition is not None:
+            part_failures.write(folder, run.partition, tally.failures)
+        summary = None if run.partition else conclude(folder, plan.items, plan.zipped, found)
     if summary is not None:
         if interrupted_by and not run.overwrite:  # else an archive may be that of before
             note_unheard(tally, to_convert, summary)
@@ -290,25 +318,6 @@ def execute(
         unable=tally.unable,
         replaced=tally.replaced,
     )
-
-
-def _remove_staging(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
-    try:
-        os.rmdir(folder.staging)
-    except OSError:  # killed workers have left files, or another run builds there
-        _sweep(folder, plan, run)
-        with suppress(OSError):
-            os.rmdir(folder.staging)
-
-
-def _sweep(folder: CohortLayout, plan: Plan, run: ExecutionOptions) -> None:
-    """Remove the leftovers of interrupted conversions; a part removes only those of its images."""
-    names: list[str | None] = [None]
-    if run.partition is not None:
-        own = {os.path.basename(folder.archive(item.slug, plan.zipped)) for item in plan.items}
-        names = [name for name in names_of_hidden(folder.staging) if name in own]
-    for name in names:
-        remove_abandoned(folder.staging, name)
 
 
 def carry_out(
@@ -363,31 +372,6 @@ def _ended(results: Iterator[Result]) -> str:
     except VoxarrayError as error:  # syncing the last names failed; see `synced_names`
         return str(error)
     return ""
-
-
-def _sorted_out(
-    items: Sequence[Item], plan: Plan, folder: CohortLayout, run: ExecutionOptions
-) -> tuple[list[Item], int, list[Failed], frozenset[str]]:
-    """Items to convert, how many are there, permanent failures, and slugs of other pipelines'."""
-    if run.partition is None:
-        entries, failures = entries_and_failures(folder)
-    else:
-        entries = entries_at([folder.archive(item.slug, plan.zipped) for item in items])
-        failures = part_failures.read(folder, run.partition)
-    to_convert, present, permanent_failures = list[Item](), 0, list[Failed]()
-    for item in items:
-        missing = missing_of(item, plan.zipped, entries, failures)
-        failed = item.failure or (missing and missing.failure)
-        if item.failure is not None:
-            permanent_failures.append(Failed(item.slug, item.key, item.failure))
-        elif missing is None and not run.overwrite:
-            present += 1
-        elif failed and failed.permanent and not run.retry and not run.overwrite:
-            permanent_failures.append(Failed(item.slug, item.key, failed))
-        else:
-            to_convert.append(item)
-    others = of_another_pipeline(to_convert, folder, plan.zipped, entries)
-    return to_convert, present, permanent_failures, others
 
 
 def _file_openers(locations: Mapping[str, str]) -> Callable[[Item], Opener]:

@@ -30,6 +30,7 @@ class Job:
         overwrite: Also convert images that are up to date.
         overlapping: Whether items may be opened by several threads at once: files may, but
             transforms of users may not be thread-safe.
+        absent: Slugs of items in a bucket that had no archive when the run began.
         late: Results that came after the engine was stopped; engines add to it.
     """
 
@@ -39,6 +40,7 @@ class Job:
     options: ArchiveOptions
     overwrite: bool
     overlapping: bool = True
+    absent: frozenset[str] = frozenset()
     late: list[Result] = field(default_factory=list)
 
     def task(
@@ -56,6 +58,7 @@ class Job:
             overwrite=self.overwrite,
             ignore_active_worker=ignore_active_worker,
             parts=parts,
+            exists=False if item.slug in self.absent else None,
         )
 
     @property

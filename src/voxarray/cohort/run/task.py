@@ -12,8 +12,10 @@ from typing import Any, Literal
 from voxarray.archive.convert import convert
 from voxarray.archive.partial_writes import PartialWrite
 from voxarray.archive.staging import hidden_folders
+from voxarray.cohort.catalogue import kept_manifests
 from voxarray.cohort.catalogue.entry import entry_of
 from voxarray.cohort.catalogue.journal import BEGUN, Journal
+from voxarray.cohort.catalogue.kept_manifests import Kept
 from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import FATAL, UNEXPECTED, failure_of, redact_paths
@@ -89,7 +91,9 @@ class Task(SentRecord):
         parts: All parts of the image, if they were written by other tasks; one may have failed.
         prepared: The image, if it is open already.
         exists: Whether its archive is there, of whatever it was made, or why nobody could say so;
-            None if nobody has asked.
+            None if nobody has asked. Of one that was not there when the run began, nobody asks
+            again: if another process has made it meanwhile, the store says so before anything is
+            put.
     """
 
     item: Item
@@ -148,7 +152,7 @@ def convert_throttled(task: Task, begin: Callable[[], Progress | None] = lambda:
         task: What to convert.
         begin: Called when it starts; returns the function to call with the bytes done.
     """
-    if is_url(task.root):
+    if is_url(task.root) and task.exists is None:
         # Before its turn, for which another image could be encoded instead of waiting for a store.
         task = replace(task, exists=_asked(task))
     with HERE.acquire(peak_of(task.item)) as encoding_done:
@@ -204,7 +208,7 @@ def _attempt(
         sources = [opened.source, *(layer.source for layer in opened.layers.values())]
         # The block cache is cleared of this scan, to have room for the next.
         with dropped_afterwards(sources):
-            convert(
+            made = convert(
                 opened.source,
                 archive,
                 kind=item.kind,
@@ -219,13 +223,18 @@ def _attempt(
                 parts=[part for part in task.parts if isinstance(part, PartialWrite)],
                 confirm=confirm,
             )
+        if made.manifest is not None:
+            kept_manifests.keep(archive, Kept(*made.manifest, made.files))
     except ArchiveExistsError as error:
         # Another process has made it meanwhile. That is no failure, unless it is about an archive
-        # that was to be overwritten, and to which somebody has added content.
+        # that was to be overwritten, and to which somebody has added content. If it was made of
+        # something else, what was known at the beginning of the run is outdated.
         is_refused = task.overwrite and error.code == "CONTENT_ADDED"
         if not is_refused and is_made(archive, item):
             sync_later(folder.subjects)
             return "present", None, ""
+        if task.exists is False and not is_refused:
+            return _attempt(replace(task, exists=None), folder, progress)
         return "failed", failure_of(error, item.origin.source, opener.places), ""
     except Exception as error:
         failure = failure_of(error, item.origin.source, opener.places)

@@ -7,6 +7,7 @@ Whether it may take the place of another is the store's to decide, in the same s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -87,11 +88,11 @@ class WritableObjects:
         """The objects below a folder of this place."""
         return WritableObjects(self.objects.below(key))
 
-    def create(self, key: str, data: Body) -> bool:
-        """Put an object where there is none; False if there is one.
+    def create(self, key: str, data: Body) -> Stamp | None:
+        """Put an object where there is none, and return its stamp; None if there is one.
 
         An answer that is lost on its way makes the next attempt find what this one has put: whoever
-        gets False looks whether it is the same.
+        gets None looks whether it is the same.
 
         Raises:
             AccessDeniedError, TransportError: As `Objects.stat`.
@@ -100,8 +101,10 @@ class WritableObjects:
         """
         return self._put(key, data, "create")
 
-    def replace(self, key: str, data: Body, expected: Stamp) -> bool:
-        """Put an object in the place of the one with this stamp; False if it is another, or gone.
+    def replace(self, key: str, data: Body, expected: Stamp) -> Stamp | None:
+        """Put an object in the place of the one with this stamp, and return its own.
+
+        None if there is another, or none any more.
 
         Raises:
             AccessDeniedError, TransportError, UnsupportedError: As `create`.
@@ -109,21 +112,21 @@ class WritableObjects:
         try:
             meta = self.objects._try(key, lambda: self._head(key))
         except MissingFileError:
-            return False
+            return None
         if stamp_of(meta) != expected:
-            return False
+            return None
         mode = {name: meta[name] for name in ("e_tag", "version") if meta.get(name)}
         return self._put(key, data, mode)
 
-    def put(self, key: str, data: Body) -> None:
-        """Put an object, whatever is there.
+    def put(self, key: str, data: Body) -> Stamp | None:
+        """Put an object, whatever is there, and return its stamp.
 
         Raises:
             AccessDeniedError, TransportError, UnsupportedError: As `create`.
         """
-        self._put(key, data, "overwrite")
+        return self._put(key, data, "overwrite")
 
-    def _put(self, key: str, data: Body, mode: Any) -> bool:
+    def _put(self, key: str, data: Body, mode: Any) -> Stamp | None:
         size = len(data)
         if size > LARGEST:
             raise UnsupportedError(
@@ -134,17 +137,17 @@ class WritableObjects:
                 path=self.url,
             )
 
-        def attempt() -> bool:
-            client = self._usable().client(_seconds(size))
+        def attempt() -> Stamp | None:
+            client, path = self._usable().client(_seconds(size)), self.objects._path(key)
             try:
-                obstore().put(client, self.objects._path(key), data, mode=mode, use_multipart=False)
+                answer = obstore().put(client, path, data, mode=mode, use_multipart=False)
             except Exception as error:
                 if type(error).__name__ in _TAKEN:
-                    return False
+                    return None
                 if mode != "overwrite" and self._lacks_conditions(error):
                     raise self._without_conditions(error) from None
                 raise
-            return True
+            return Stamp(size, str(answer.get("e_tag") or ""))
 
         try:
             return self.objects._try(key, attempt, "written")
@@ -208,13 +211,25 @@ class WritableObjects:
         Raises:
             AccessDeniedError, TransportError: As `Objects.stat`.
         """
+        return self.stamps_within(sys.maxsize) or {}
+
+    def stamps_within(self, count: int) -> dict[str, Stamp] | None:
+        """As `stamps`; None if there are more than so many objects.
+
+        Raises:
+            AccessDeniedError, TransportError: As `Objects.stat`.
+        """
         prefix = self.objects.address.path
 
-        def attempt() -> dict[str, Stamp]:
+        def attempt() -> dict[str, Stamp] | None:
             pages = obstore().list(self._usable().client(), prefix=prefix or None)
             start = len(prefix) + 1 if prefix else 0
-            entries = (entry for page in pages for entry in page)
-            return {str(entry["path"])[start:]: stamp_of(entry) for entry in entries}
+            found: dict[str, Stamp] = {}
+            for page in pages:
+                found |= {str(entry["path"])[start:]: stamp_of(entry) for entry in page}
+                if len(found) > count:
+                    return None
+            return found
 
         return self._listed(attempt)
 
