@@ -101,8 +101,17 @@ class BucketStaging(Staging):
         return found
 
     def proceed(self) -> None:
-        if self.found.done():
-            self.found.result()
+        if not self.found.done():
+            return
+        self.found.result()
+        if self.holds:
+            return  # it is small, and nothing is put before all of it is known to be readable
+        # Small files that are made already: in the end they would be put beside the last voxels.
+        for key, data in self._held.take().items():
+            if key == TOP:
+                self._held.add(key, data)
+            else:
+                self._begin(key, data)
 
     def record(self, key: str, entry: FileEntry) -> None:
         Staging.record(self, key, entry)
@@ -305,7 +314,7 @@ def bucket_staging(
         AccessDeniedError, TransportError: What the store refuses.
         ArchiveError: With code ``NO_SPACE`` or ``IO_ERROR`` for what the disk refuses.
     """
-    bucket = WritableObjects.at(destination)
+    bucket = WritableObjects.at(destination).pinned()
     found = thread_pools.asking_pool().submit(there, bucket, overwrite)
     try:
         with nullcontext("") if holds else spool() as folder:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 
+import dask.config
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -239,6 +240,25 @@ def test_nothing_is_put_before_it_is_known_what_is_there(server, url, watched):
     assert verify(url) == []
 
 
+def test_documents_of_a_large_image_are_put_while_it_is_encoded(server, url, tmp_path):
+    image_of(1, (1, 32, 32, 3072)).save(tmp_path / "a.nii")
+    counts = []
+
+    def progress(done, total):
+        if done < total:
+            time.sleep(0.05)
+        counts.append(sum("scale0/x/" in path or "nifti" in path for path in server.paths))
+
+    vx.convert(tmp_path / "a.nii", url, chunks=16, progress=progress)
+    assert counts[-1] == 4
+    top = [number for number, path in enumerate(server.paths) if is_put_of_top(path)]
+    assert len(top) == 1
+    assert [path.rpartition("/")[2] for path in server.paths[top[0] + 1 :] if "PUT" in path] == [
+        "manifest.json"
+    ]
+    assert verify(url) == []
+
+
 @pytest.mark.parametrize("is_small", [True, False])
 def test_an_archive_that_is_there_stops_a_conversion_early(server, bucket, url, is_small, tmp_path):
     shape = (1, 40, 36, 28) if is_small else (1, 32, 32, 2048)
@@ -334,3 +354,16 @@ def test_a_cohort_is_verified_without_counting_it_again(server, bucket, tmp_path
     assert f"{COUNT} OK" in result.output
     # To find them, to find them when they are verified, and as those of the cohort.
     assert kinds(server.paths)["HEAD", "manifest.json"] == 3 * COUNT
+
+
+def test_settings_are_heeded_from_one_archive_to_the_next(bucket):
+    place = WritableObjects.at(bucket.url)
+    first, unique = place.pinned().objects, place.objects.unique
+    assert first.unique == unique
+    assert first.client() is first.client() is place.objects.client()
+    options = {**dask.config.get("voxarray.remote-options")["s3"], "region": "eu-west-1"}
+    with dask.config.set({"voxarray.remote-options": {"s3": options}}):
+        second = place.pinned().objects
+        assert second.client() is place.objects.client() is not first.client()
+        assert second.unique == place.objects.unique != unique
+        assert second.below("a").unique == place.below("a").objects.unique

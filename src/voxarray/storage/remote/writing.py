@@ -21,7 +21,13 @@ from voxarray.core.errors import (
 from voxarray.storage.remote.address import OBJECT_STORES, Address
 from voxarray.storage.remote.answers import Answer
 from voxarray.storage.remote.objects import Stamp
-from voxarray.storage.remote.obstore_objects import RUNTIME, ObstoreObjects, obstore, stamp_of
+from voxarray.storage.remote.obstore_objects import (
+    RUNTIME,
+    ObstoreObjects,
+    PinnedObjects,
+    obstore,
+    stamp_of,
+)
 from voxarray.storage.remote.redaction import without_secrets
 
 LARGEST = 5 << 30
@@ -78,6 +84,10 @@ class WritableObjects:
                 path=url,
             )
         return cls(ObstoreObjects(address))
+
+    def pinned(self) -> WritableObjects:
+        """The same, with the settings of the first request for all that follow."""
+        return WritableObjects(PinnedObjects(self.objects.address))
 
     @property
     def url(self) -> str:
