@@ -170,6 +170,16 @@ def test_nothing_is_kept_when_a_run_has_ended(bucket, tmp_path):
     assert kept_manifests._manifests.bytes == 0
 
 
+def test_entries_of_before_are_released_while_images_are_converted(bucket, tmp_path, monkeypatch):
+    scans, url, founds = scans_in(tmp_path), f"{bucket.url}/study", []
+    vx.convert_cohort(scans, url)
+    found_in = build.found_in
+    monkeypatch.setattr(build, "found_in", lambda *a: founds.append(found_in(*a)) or founds[-1])
+    before_step(monkeypatch, "carry_out", lambda: founds.append(dict(founds[0].entries)))
+    vx.convert_cohort(scans, url, overwrite=True)
+    assert founds[1] == {}
+
+
 def test_an_object_whose_answer_was_lost_has_no_stamp(bucket):
     place = WritableObjects.at(bucket.url)
     stamp = put_new(place, "a", b"1", None)

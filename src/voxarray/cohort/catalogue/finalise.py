@@ -84,7 +84,7 @@ def finalise(destination: str | os.PathLike[str]) -> Summary:
     return conclude(folder, plan.items, plan.zipped)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """What is there when a run begins.
 
@@ -96,7 +96,11 @@ class Found:
 
     entries: Entries
     failures: Failures
-    catalogue: tuple[Stamp | None] | None
+    catalogue: tuple[Stamp | None]
+
+    def release(self) -> None:
+        """Drop the entries and failures, which for many archives take much memory."""
+        self.entries, self.failures = {}, {}
 
 
 def found_in(folder: CohortLayout) -> Found:
@@ -108,7 +112,10 @@ def found_in(folder: CohortLayout) -> Found:
 
 
 def conclude(
-    folder: CohortLayout, items: tuple[Item, ...], zipped: bool, found: Found | None = None
+    folder: CohortLayout,
+    items: tuple[Item, ...],
+    zipped: bool,
+    seen: tuple[Stamp | None] | None = None,
 ) -> Summary:
     """As `finalise`, for a plan in memory.
 
@@ -116,13 +123,13 @@ def conclude(
         folder: Of the cohort.
         items: Of the plan.
         zipped: Whether archives are single files.
-        found: What was there when the run began that ends now.
+        seen: Which catalogue was there when the run began that ends now.
     """
     summary = replace_catalogue(
         folder,
         lambda: entries_and_failures(folder),
         lambda read, put: _written(folder, *read, items, zipped, put),
-        None if found is None else found.catalogue,
+        seen,
     )
     warn_of_namesakes(summary.namesakes, summary.unplanned, folder.root)
     return summary

@@ -278,7 +278,7 @@ def execute(
         run: How to execute it, and when to stop.
         watcher: Told about progress.
         overlapping: Whether items may be opened by several threads at once.
-        found: What was there a moment ago, if that was asked for.
+        found: What was there a moment ago, if that was asked for; its entries are released.
 
     Raises:
         ArchiveError: As `build`; what was converted stays.
@@ -297,6 +297,10 @@ def execute(
     if run.overwrite:
         warn_of_deletions([folder.archive(item.slug, plan.zipped) for item in to_convert])
     absent = absent_among(to_convert, plan, folder, found)
+    seen = None
+    if found is not None:
+        seen = found.catalogue
+        found.release()  # the run may take hours, and reads them again when it ends
     job = Job(to_convert, opener_of, folder.root, options, run.overwrite, overlapping, absent)
     with keeping(folder.subjects):
         with folders_reused(folder.staging):
@@ -306,7 +310,7 @@ def execute(
             remove_staging(folder, plan, run)
         if run.partition is not None:
             part_failures.write(folder, run.partition, tally.failures)
-        summary = None if run.partition else conclude(folder, plan.items, plan.zipped, found)
+        summary = None if run.partition else conclude(folder, plan.items, plan.zipped, seen)
     if summary is not None:
         if interrupted_by and not run.overwrite:  # else an archive may be that of before
             note_unheard(tally, to_convert, summary)
