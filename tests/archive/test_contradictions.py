@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,40 @@ def test_compressed_positions_that_cannot_be_decoded_are_named(tmp_path, data):
     assert found(path) == [("CONTRADICTION", "scale0/x/c.0")]
 
 
-@pytest.mark.parametrize("to", [[], None, "none", [{}], [{"name": "gzip"}], [{"name": "blosc"}]])
+_ENDLESS = {"cname": "zstd", "clevel": math.inf, "shuffle": "shuffle"}
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        [],
+        None,
+        "none",
+        [{}],
+        [{"name": "gzip"}],
+        [{"name": "blosc"}],
+        [{"name": "bytes"}, {"name": "blosc", "configuration": _ENDLESS}, {"name": "crc32c"}],
+    ],
+)
 def test_positions_of_other_codecs_than_the_document_says_are_named(path, to):
     change(path / "scale0/x/zarr.json", "codecs", to=to)
     assert found(path) == [("CONTRADICTION", "scale0/x/c.0")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "to"),
+    [
+        (("shape",), [4]),
+        (("data_type",), "int64"),
+        (("chunk_grid", "configuration", "chunk_shape"), [3]),
+        (("chunk_key_encoding", "configuration", "separator"), "/"),
+        (("dimension_names",), ["y"]),
+        (("attributes", "units"), "m"),
+    ],
+)
+def test_a_document_by_which_other_readers_find_other_positions_is_named(path, keys, to):
+    change(path / "scale0/x/zarr.json", *keys, to=to)
+    assert found(path) == [("CONTRADICTION", "scale0/x/zarr.json")]
 
 
 def test_uncompressed_positions_of_version_1_are_accepted(path):
@@ -342,6 +373,24 @@ def test_a_level_without_coordinates_says_what_places_it(today, attributes):
     assert found(today) == []
     change(today / LEVEL / "image/zarr.json", "attributes", to=attributes)
     assert found(today) == [("CONTRADICTION", f"{LEVEL}/image/zarr.json")]
+
+
+@pytest.mark.parametrize("image", ["", "labels/seg/"])
+@pytest.mark.parametrize("level", ["scale0", LEVEL])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"coordinates": "x y z"},
+        {"positions": "../../zarr.json"},
+        {"coordinates": "spatial_ref", "positions": "../../zarr.json"},
+    ],
+)
+def test_a_level_with_coordinates_says_that_it_has_them(path, image, level, attributes):
+    """Without it, xarray leaves the directions of the axes out."""
+    key = f"{image}{level}/image/zarr.json"
+    change(path / key, "attributes", to=attributes)
+    assert found(path) == [("CONTRADICTION", key)]
 
 
 def test_archives_of_both_kinds_are_the_same_images(today, path):

@@ -6,7 +6,7 @@ file beside the document instead of a folder of its own.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -81,6 +81,25 @@ def decoded(chunk: bytes, codecs: Any, size: int) -> NDArray[np.float64] | None:
         codec.decode(np.frombuffer(bytearray(chunk), np.uint8), values)
     except (VoxarrayError, RuntimeError, ValueError):  # numcodecs raises the latter two
         return None
-    except (AttributeError, KeyError, TypeError):  # no codecs at all
+    except (AttributeError, KeyError, OverflowError, TypeError):  # no codecs at all
         return None
     return values
+
+
+def misfits(document: Mapping[str, Any], key: str, size: int, name: str) -> dict[str, Any]:
+    """What a document should say, so that other readers find these positions, and does not.
+
+    Args:
+        document: Of the array.
+        key: Of its chunk, as `key_of` found it.
+        size: How many positions there are.
+        name: Of the axis.
+
+    Returns:
+        What should stand there, by the name of the entry; codecs and attributes are left out.
+    """
+    expected = documents.plain_array((size,), np.dtype(np.float64), (name,), {})
+    if key.endswith(f"/{_KEY}"):
+        expected["chunk_key_encoding"] = _DOTTED_KEYS
+    compared = ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "dimension_names")
+    return {entry: expected[entry] for entry in compared if document.get(entry) != expected[entry]}

@@ -35,6 +35,9 @@ _COORDINATES = (*DIMS, WORLD_NAME)
 _PLACED = {"coordinates": None, **PLACED_BY_ROOT}
 """Attributes of the voxels of a level without coordinates, of which it has the second."""
 
+_BESIDE = {"coordinates": WORLD_NAME, **dict.fromkeys(PLACED_BY_ROOT)}
+"""The same of a level that has coordinates, of which it has the first."""
+
 _TOLERANCE = 1e-9
 """Relative; and absolute in the unit of the number, which is mm or seconds."""
 
@@ -141,6 +144,7 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
     if missing:
         yield from _of_level_without(missing, level)
         return
+    yield from _of_marks(level, _BESIDE)
     for axis, name in enumerate(DIMS):
         expected = placement.positions(axis)
         key = axis_positions.key_of(f"{folder}/{name}", files)
@@ -149,6 +153,14 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
         values = axis_positions.decoded(_bytes(level, key), codecs, expected.size)
         if values is None or not _all_close(values, expected):
             yield key, f"has positions that differ from those of the affine of {folder}"
+        should = axis_positions.misfits(document, key, expected.size, name)
+        stated = {entry: document.get(entry) for entry in should}
+        units = _within(document, "attributes", "units")
+        if units != "mm":
+            should["units"], stated["units"] = "mm", units
+        if should:
+            text = f"has {stated!r:.300}, but should have {should!r:.300}"
+            yield f"{folder}/{name}/zarr.json", text
         step = _within(document, "attributes", "step")
         if not _agree(step, placement.step(axis)):
             yield (
@@ -181,10 +193,16 @@ def _of_level_without(missing: Sequence[str], level: ArchiveSource) -> Iterator[
             f"lacks the coordinates {missing}, but {allowed} {list(_COORDINATES)}",
         )
         return
+    yield from _of_marks(level, _PLACED)
+
+
+def _of_marks(level: ArchiveSource, expected: Mapping[str, str | None]) -> Iterator[Contradiction]:
+    """What the voxels say of where their place is stored."""
     key = f"{level.array.key}/zarr.json"
-    stated = {name: _within(_attributes(level, key), name) for name in _PLACED}
-    if stated != _PLACED:
-        yield key, f"has the attributes {stated}, but without coordinates they should be {_PLACED}"
+    stated = {name: _within(_attributes(level, key), name) for name in expected}
+    if stated != expected:
+        such = "without coordinates" if expected is _PLACED else "beside coordinates"
+        yield key, f"has the attributes {stated}, but {such} they should be {dict(expected)}"
 
 
 def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:
