@@ -1,4 +1,4 @@
-"""What interrupted writers of label maps have left in a bucket, where no lock tells of them."""
+"""What interrupted writers have left among an archive in a bucket, where no lock tells of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from voxarray.archive.layer_names import FOLDER, LIST, list_document, names_in
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.replaceable import is_our_group
 from voxarray.archive.replaced_manifests import generation_of
-from voxarray.archive.root_prefix import LAYOUT, TOP, root_of
+from voxarray.archive.root_prefix import LAYOUT, TOP, is_stray, root_of
 
 Read = Callable[[str], bytes | None]
 """Bytes of an object; None if there is none."""
 
 
 def layer_leftovers(keys: Iterable[str], manifest: Manifest, read: Read) -> set[str]:
-    """Keys that writers of label maps have left which were interrupted, or are still at work.
+    """Keys that writers have left there which were interrupted, or are still at work.
 
     Label maps that voxarray did not write are left out; their topmost document tells.
 
@@ -37,6 +37,7 @@ def layer_leftovers(keys: Iterable[str], manifest: Manifest, read: Read) -> set[
         layer_keys = [key for key in unnamed if key.startswith(folder)]
         if _is_ours(layer_keys, root, read(folder + TOP)):
             leftovers |= set(layer_keys)
+    leftovers |= {key for key in unnamed if is_stray(key, root)}
     if root + LIST in unnamed and is_own_list(read(root + LIST)):
         leftovers.add(root + LIST)
     return leftovers

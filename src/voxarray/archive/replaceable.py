@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from voxarray.archive import manifest as manifests
 from voxarray.archive.metadata import KEY
-from voxarray.archive.root_prefix import LAYOUT, TOP, is_leftover, root_of
+from voxarray.archive.root_prefix import LAYOUT, TOP, is_leftover, is_stray, root_of
 from voxarray.core.errors import ArchiveExistsError
 from voxarray.storage.file_identity import refuse_special
 
@@ -50,7 +50,7 @@ def require_replaceable(path: str) -> None:
 
 
 def require_replaceable_keys(
-    url: str, keys: Iterable[str], named: set[str] | None, top: bytes | None = None
+    url: str, keys: Collection[str], named: set[str] | None, top: bytes | None = None
 ) -> None:
     """As `require_replaceable`, for objects below a place in a bucket.
 
@@ -71,8 +71,9 @@ def require_replaceable_keys(
             path=url,
         )
     root = root_of(named or ())
-    own_keys = (key for key in keys if not is_leftover(key, root) and not (root and key == TOP))
-    _refuse_foreign(url, [key for key in own_keys if not _is_known(key, named)])
+    left = (key for key in keys if is_leftover(key, root) or is_stray(key, root))
+    known = {*left, *((TOP,) if root else ())}
+    _refuse_foreign(url, [key for key in keys if key not in known and not _is_known(key, named)])
 
 
 def _refuse_foreign(path: str, foreign: list[str]) -> None:

@@ -21,6 +21,12 @@ LAYOUT = re.compile(
 )
 """Keys that files of an archive can have; decides what is ours if no manifest can be read."""
 
+_WRITTEN = re.compile(
+    r"zarr\.json|(nifti|label_counts|weight_sums)/(zarr\.json|c(/\d+)+)"
+    r"|scale\d+/(zarr\.json|image/(zarr\.json|c(/\d+)+)|[xyz]/(zarr\.json|c[./]0)|spatial_ref/zarr\.json)"
+)
+"""Keys that writers of images put; narrower than `LAYOUT`, for what lies beside an archive."""
+
 _ROOT = re.compile(r"generations/[0-9a-f]{16}/")
 _MARKS = re.compile(r"generations/[0-9a-f]{16}/(borrowed|withdrawn)")
 TOP = "zarr.json"
@@ -60,6 +66,19 @@ def is_leftover(key: str, root: str) -> bool:
     if _MARKS.fullmatch(key):
         return True
     return of_key(key) != root and bool(LAYOUT.fullmatch(plain(key)))
+
+
+def is_stray(key: str, root: str) -> bool:
+    """Whether a key that the manifest of an archive in a bucket does not name is of its layout.
+
+    At the top of a store all writers meet. One that was interrupted, or came second, leaves what
+    it had put there before it found a key taken.
+
+    Args:
+        key: Of an object that the manifest does not name.
+        root: Of the archive. Below a root of its own nobody else writes.
+    """
+    return not root and bool(_WRITTEN.fullmatch(key))
 
 
 def plain(prefix: str) -> str:

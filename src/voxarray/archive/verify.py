@@ -344,7 +344,7 @@ def _size_of(store: Store, key: str) -> int | None:
 
 
 def _left(store: Store, keys: Iterable[str], manifest: Manifest) -> set[str]:
-    """Keys that interrupted writers of label maps have left in a bucket."""
+    """Keys that interrupted writers have left among an archive in a bucket."""
     if isinstance(store, TreeStore | ZipStore):
         return set()
     return layer_leftovers(keys, manifest, _reader(store))

@@ -70,3 +70,34 @@ def test_damaged_manifest_is_no_reason_to_delete(bucket):
     before = bucket.listed()
     assert clean(bucket.url, unlocked=True) == []
     assert bucket.listed() == before
+
+
+def test_what_another_writer_left_among_an_archive_is_no_foreign_file(bucket):
+    """It had put these objects before it was killed; no key of the archive was taken by them."""
+    url = f"{bucket.url}/a.ome.zarr"
+    save(url)
+    left = ("scale0/image/c/0/0/0/1", "scale1/zarr.json", "scale1/x/c.0", "weight_sums/c/0/0")
+    for key in left:
+        bucket.put(f"a.ome.zarr/{key}", b"left")
+    assert vx.verify(url) == [] == vx.verify(url, quick=True)
+    assert examine(url).notes == [LEFTOVERS]
+    assert [(found.path, found.outcome, found.bytes) for found in clean(url)] == [(url, "left", 16)]
+    save(url, 1, overwrite=True)
+    assert vx.verify(url) == []
+    assert [found.outcome for found in clean(url, unlocked=True)] == ["removed"]
+    assert not any(f"a.ome.zarr/{key}" in bucket.listed() for key in left)
+    assert vx.verify(url) == []
+
+
+@pytest.mark.parametrize("key", ["scale0/mask/c/0/0/0", "scale0/notes.txt", "nifti/mine/zarr.json"])
+def test_what_others_put_among_an_archive_is_kept(bucket, key):
+    url = f"{bucket.url}/a.ome.zarr"
+    save(url)
+    bucket.put(f"a.ome.zarr/{key}", b"mine")
+    assert [(problem.code, problem.where) for problem in vx.verify(url)] == [
+        ("EXTRA_FILE", f"{url}: {key}")
+    ]
+    assert clean(url, unlocked=True) == []
+    with pytest.raises(vx.ArchiveExistsError, match="FOREIGN_FILES"):
+        save(url, 1, overwrite=True)
+    assert bucket.get(f"a.ome.zarr/{key}") == b"mine"
