@@ -83,7 +83,7 @@ def plain_world(coords: Mapping[Any, Any]) -> NDArray[np.float64]:
     raise GridError(
         f"there is no coordinate {WORLD_NAME!r} with an attribute {WORLD_KEY!r}, so nothing "
         "says where the voxel axes point; give an affine: vx.ScalarImage.from_xarray(array, "
-        "affine=affine), or voxarray.xarray_index.attach(data, affine) for an array",
+        "affine=affine), or voxarray.xarray_index.attach.attach(data, affine) for an array",
         code="NO_SPATIAL_REF",
     )
 
@@ -179,8 +179,8 @@ def _without_coordinate(dim: str) -> GridError:
     return GridError(
         f"there is no coordinate {dim!r}: it was reduced, dropped or never there, so there is "
         "no affine: keep x, y and z, or give the affine again with "
-        "voxarray.xarray_index.attach(data, affine). If it is a coarse level of an archive, take "
-        "vx.ScalarImage(archive).level(n), or open it with xr.open_dataset(archive, "
+        "voxarray.xarray_index.attach.attach(data, affine). If it is a coarse level of an archive, "
+        "take vx.ScalarImage(archive).level(n), or open it with xr.open_dataset(archive, "
         "engine='voxarray', level=n)",
         code="NO_COORDINATES",
     )
