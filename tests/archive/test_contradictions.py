@@ -299,6 +299,27 @@ def test_verify_finds_no_contradiction_for_any_spacing(tmp_path, spacing, suffix
     assert verify(path) == []
 
 
+_FAR = np.diag([5.7, 0.11, -5.4, 1])
+_FAR[:3, 3] = 40364.427353, -6546.322465, 7275.569347
+_STAGE = np.diag([1e-4, 1e-4, 1e-3, 1])
+_STAGE[:3, 3] = 41.123456, 77.654321, -3.3333333
+_NEARLY_PARALLEL = np.diag([1.3, 1, 1, 1])
+_NEARLY_PARALLEL[0, 1], _NEARLY_PARALLEL[1, 3] = 123456.789, 7.7
+
+
+@pytest.mark.parametrize("affine", [_FAR, _STAGE, _NEARLY_PARALLEL])
+def test_verify_finds_no_contradiction_in_what_nifti_rounds(tmp_path, affine):
+    """The header has single precision; the archive was said to be damaged when it was made."""
+    path = archive(tmp_path / "a.ome.zarr", blobs((1, 9, 8, 12)), affine, chunk=4)
+    assert verify(path) == []
+
+    def nudge(values: np.ndarray) -> None:
+        values[280 : 280 + 48].view("<f4")[7] *= np.float32(1.0001)  # the position along A
+
+    rewritten(path / "nifti/c/0", nudge, "u1")
+    assert found(path) == [("CONTRADICTION", "nifti/c/0")]
+
+
 @pytest.mark.parametrize(("slope", "intercept"), [(2, -1024), (0.3, -7), (1, 0)])
 def test_verify_finds_no_contradiction_in_scaled_integers(tmp_path, slope, intercept):
     import nibabel as nib
