@@ -224,6 +224,8 @@ class Cohort(Sequence[Subject]):
                 ones (``OTHER_PIPELINE``).
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written,
                 and the error says how many failed, and why (``SOME_FAILED``).
+            KeyboardInterrupt: As `voxarray.convert_cohort`.
+            SystemExit: As `voxarray.convert_cohort`.
 
         Warns:
             VoxarrayWarning: If archives that a transform made were replaced

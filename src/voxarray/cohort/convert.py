@@ -112,6 +112,10 @@ def convert_cohort(
         TransportError: If no worker started (``NO_WORKERS``), or no scheduler answers
             (``NO_SCHEDULER``). If the run stops later, after some images were converted or failed,
             there is no error: the result says why it stopped.
+        KeyboardInterrupt: If Ctrl-C ended the run. The catalogue and the report have what is done:
+            call this again to go on.
+        SystemExit: As for Ctrl-C, if SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU ended the run.
+            The exit code is 75.
 
     Warns:
         VoxarrayWarning: If ``overwrite`` deletes label maps or notes that were added to archives

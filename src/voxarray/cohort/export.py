@@ -86,6 +86,7 @@ def export(
         interrupted_by,
         failures=tuple(failed_image.failure for failed_image in tally.failures),
         unable=tally.unable,
+        interrupt=tally.interrupt,
     )
 
 

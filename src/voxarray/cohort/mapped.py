@@ -185,6 +185,8 @@ class Mapped(Sequence[Subject]):
             VoxarrayError: As `voxarray.convert_cohort`. If images failed, all others are written,
                 and the error says how many failed (``SOME_FAILED``) and where the report is. If
                 no worker started, its error says why (``NO_MAIN_GUARD``, ``NO_WORKERS``).
+            KeyboardInterrupt: As `voxarray.convert_cohort`.
+            SystemExit: As `voxarray.convert_cohort`.
 
         Warns:
             VoxarrayWarning: Archives that another pipeline had made were replaced

@@ -13,6 +13,7 @@ from voxarray.archive.source import ArchiveSource
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.run.build import ExecutionOptions
+from voxarray.cohort.run.interrupts import Stopped, let_go_on, stoppable
 from voxarray.core import settings
 from voxarray.core.errors import ArchiveExistsError, StateError, VoxarrayError
 from voxarray.core.exhaustion import names_exhaustion
@@ -145,17 +146,23 @@ def add_layers(
         VoxarrayError: If subjects failed (``SOME_FAILED``); all others have their layers. If no
             worker started, the error says why (``NO_MAIN_GUARD``, ``NO_WORKERS``).
         UnsupportedError: As for cohorts with a destination.
+        KeyboardInterrupt: Ctrl-C ended the run.
+        SystemExit: Another signal did (exit code 75).
     """
-    ends = ends_of_layers(
-        transform,
-        cohort,
-        layer,
-        workers=workers,
-        scheduler=scheduler,
-        partition=partition,
-        executor=executor,
-        progress=progress,
-    )
+    try:
+        with stoppable():
+            ends = ends_of_layers(
+                transform,
+                cohort,
+                layer,
+                workers=workers,
+                scheduler=scheduler,
+                partition=partition,
+                executor=executor,
+                progress=progress,
+            )
+    except Stopped:
+        let_go_on(Stopped, _interrupted(cohort, layer))
     failures = {name: error for name, error in ends.items() if error is not None}
     if failures:
         messages = "; ".join(
@@ -211,6 +218,18 @@ def ends_of_layers(
         raise workers_not_started(workers, why) from why
     _tell_of_found(cohort, [name for name, error in ends.items() if error is None], layer)
     return ends
+
+
+def _interrupted(cohort: Cohort, layer: str) -> str:
+    """How far a run came that was asked to end."""
+    rows = Cohort(cohort.path).table
+    wanted = rows[rows["subject"].isin(cohort.names)]
+    pairs = zip(wanted["subject"], wanted["labels"], strict=True)
+    done = len({subject for subject, labels in pairs if layer in labels})
+    return (
+        f"the run was asked to end: {done:,} of {len(cohort):,} subjects of the cohort have the "
+        f"layer {layer!r}; make the same call again to go on"
+    )
 
 
 def _tell_of_found(cohort: Cohort, names: Sequence[str], layer: str) -> None:

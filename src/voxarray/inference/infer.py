@@ -151,6 +151,9 @@ def infer(
             the name (``NAME_TAKEN``).
         VoxarrayError: If subjects of a cohort failed (``SOME_FAILED``), or no worker started
             (``NO_MAIN_GUARD``, ``NO_WORKERS``).
+        KeyboardInterrupt: If Ctrl-C ended the run. Of a cohort, the subjects that are done stay:
+            call this again to go on.
+        SystemExit: As for Ctrl-C, if another signal ended a run over a cohort (exit code 75).
         ValueError: For arguments that make no sense.
     """
     options = InferenceOptions(

@@ -28,7 +28,7 @@ from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.plan.previous import plan_or_archives, put_in_place
 from voxarray.cohort.run.added_content import warn_of_deletions
 from voxarray.cohort.run.engine_choice import choose_engine
-from voxarray.cohort.run.interrupts import Stopped, stoppable
+from voxarray.cohort.run.interrupts import stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.left_labels import LeftLabels
 from voxarray.cohort.run.numbers import is_count, require_part
@@ -321,6 +321,7 @@ def execute(
         failures=tuple(image.failure for image in tally.failures),
         unable=tally.unable,
         replaced=tally.replaced,
+        interrupt=tally.interrupt,
     )
 
 
@@ -360,7 +361,8 @@ def _counted(
                         f"--max-failures {run.max_failures} is reached; remove the cause, or raise "
                         "it, and run the same command again"
                     )
-    except (Stopped, KeyboardInterrupt):
+    except KeyboardInterrupt as interrupt:
+        tally.interrupt = type(interrupt)
         return ASKED_TO_END
     except VoxarrayError as error:
         if not has_results:

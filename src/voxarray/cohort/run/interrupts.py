@@ -8,15 +8,56 @@ out; SIGHUP comes when the terminal is closed.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
+
+from voxarray.core.exit_codes import STOPPED
 
 
 class Stopped(KeyboardInterrupt):
     """The process was asked to end; like Ctrl-C, ``except Exception`` does not catch it."""
+
+
+class EndedBySignal(SystemExit):
+    """A signal asked the process to end, and what was done is recorded; exits with `STOPPED`.
+
+    Args:
+        message: What was done, and how to go on.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = STOPPED  # an exit code that were a text would count as 1
+
+
+def let_go_on(interrupt: type[KeyboardInterrupt], message: str) -> NoReturn:
+    """End the process, as somebody asked, after a run has recorded what it did.
+
+    Nothing that catches errors catches this: a script would otherwise go on with part of a cohort.
+
+    Args:
+        interrupt: What ended the run.
+        message: What was done, and how to go on.
+
+    Raises:
+        KeyboardInterrupt: If it was Ctrl-C. If it was another signal, and this call is part of
+            another run, that ends with `Stopped`.
+        EndedBySignal: If it was another signal.
+    """
+    if not issubclass(interrupt, Stopped):
+        raise KeyboardInterrupt(message)
+    if _is_entered and threading.current_thread() is threading.main_thread():
+        raise Stopped(message)
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):  # closed, as that of a job whose terminal is gone
+            # Python says nothing when such an exception ends a process.
+            sys.stderr.write(f"stopped: {message}\n")
+            sys.stderr.flush()
+    raise EndedBySignal(message)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from voxarray.cohort.catalogue.finalise import Summary
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
+from voxarray.cohort.run.interrupts import let_go_on
 from voxarray.core.errors import VoxarrayError
 from voxarray.core.html_table import html_table
 
@@ -32,6 +33,8 @@ class CohortResult:
         unable: The error because of which no worker could do anything; None if one could.
         replaced: Number of images, among the converted ones, that replaced those which another
             pipeline had made, or an older voxarray that did not record the pipeline.
+        interrupt: Kind of the exception by which Ctrl-C or another signal ended the run; None if
+            neither did.
     """
 
     converted: int
@@ -44,6 +47,7 @@ class CohortResult:
     failures: tuple[Failure, ...] = ()
     unable: VoxarrayError | None = None
     replaced: int = 0
+    interrupt: type[KeyboardInterrupt] | None = None
 
     def _repr_html_(self) -> str:
         """A table of what became of the images, for notebooks."""
@@ -85,14 +89,23 @@ class CohortResult:
         return facts | ({"stopped because": self.interrupted_by} if self.interrupted_by else {})
 
     def require_able(self) -> None:
-        """Raise the error because of which no worker could do anything, if that is so."""
+        """Raise what ended the run: a signal, or an error because of which no worker could work.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C ended the run.
+            SystemExit: Another signal did (exit code 75).
+            VoxarrayError: No worker could do anything.
+        """
+        if self.interrupt is not None:
+            let_go_on(self.interrupt, self._interrupted())
         if self.unable is not None:
             raise self.unable
 
     def require_all(self, folder: CohortLayout | None) -> None:
         """Raise an error (``SOME_FAILED``) unless all images are there.
 
-        If no worker could do anything, that error is raised as it is: no image is to blame.
+        If no worker could do anything, that error is raised as it is: no image is to blame. So is
+        what asked the run to end.
 
         Args:
             folder: Of the cohort; None where files were made, of which there is no report.
@@ -120,6 +133,19 @@ class CohortResult:
             f"names the missing ones{texts}{more}{told}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
+        )
+
+    def _interrupted(self) -> str:
+        """How far a run came that was asked to end."""
+        there = self.converted + self.present
+        done = f"{there:,} of {there + self.failed + self.remaining:,} images are there"
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        if not self.remaining:
+            return f"the run was asked to end when it was done: {done}{failed}"
+        remaining = "1 remains" if self.remaining == 1 else f"{self.remaining:,} remain"
+        return (
+            f"the run was asked to end before it was done: {done}{failed}, {remaining}; make the "
+            "same call again to go on"
         )
 
     def _shortfall(self) -> str:

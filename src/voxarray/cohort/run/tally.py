@@ -21,6 +21,7 @@ class Tally:
         others: Slugs of images that another pipeline has made.
         replaced: Number of these that were converted.
         statuses: Status of each image that the run has finished, by slug.
+        interrupt: What asked the run to end: Ctrl-C or another signal.
     """
 
     present: int = 0
@@ -30,6 +31,7 @@ class Tally:
     others: frozenset[str] = frozenset()
     replaced: int = 0
     statuses: dict[str, str] = field(default_factory=dict)
+    interrupt: type[KeyboardInterrupt] | None = None
 
     @property
     def failed(self) -> int:
