@@ -12,7 +12,7 @@ from voxarray.core.scaling import Scaling
 
 
 def requiring_whole(
-    convert: Callable[[NDArray], NDArray], scaling: Scaling | None, name: str
+    convert: Callable[[NDArray], NDArray], scaling: Scaling | None, name: str, path: str | None
 ) -> Callable[[NDArray], NDArray]:
     """``convert``, with a check that the results are whole numbers.
 
@@ -23,6 +23,7 @@ def requiring_whole(
         convert: Makes stored voxels, of any shape.
         scaling: Turns stored voxels into values.
         name: Of the label map, for the error.
+        path: Of its file, for the error; not that of the image, whose archive it goes into.
 
     Returns:
         The function. It raises `FormatError` (``FRACTIONAL_LABELS``).
@@ -32,13 +33,13 @@ def requiring_whole(
         voxels = convert(block)
         if scaling is not None or voxels.dtype.kind in "fc":
             values = voxels if scaling is None else scaling.apply(voxels)
-            _require_whole(values, name)
+            _require_whole(values, name, path)
         return voxels
 
     return checked
 
 
-def _require_whole(values: NDArray, name: str) -> None:
+def _require_whole(values: NDArray, name: str, path: str | None) -> None:
     is_whole = np.isfinite(values) & (values == np.rint(values))
     if values.dtype.kind == "c":
         is_whole &= values.imag == 0
@@ -46,6 +47,8 @@ def _require_whole(values: NDArray, name: str) -> None:
         value = values[~is_whole][0].item()
         raise FormatError(
             f"the label map {name!r} holds {value}, and labels are whole numbers: round or "
-            "threshold it first (vx.Lambda), or keep it as an image of its own",
+            "threshold it first (vx.Lambda), or keep it as an image of its own (of a cohort, named "
+            "by --image-pattern or image_patterns=)",
             code="FRACTIONAL_LABELS",
+            path=path,
         )

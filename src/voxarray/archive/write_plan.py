@@ -258,7 +258,7 @@ class WritePlan:
         convert = self.storage.convert
         if prefix:
             name = prefix.split("/")[-2]
-            convert = requiring_whole(convert, self.metadata.scaling, name)
+            convert = requiring_whole(convert, self.metadata.scaling, name, self.source.path)
         if extremes is not None:
             convert = extremes.watching(convert)
         observe = None if tally is None else tally.add

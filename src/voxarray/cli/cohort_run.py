@@ -110,7 +110,7 @@ def _end(result: CohortResult, where: str, most: int) -> NoReturn:
         talk.complain(
             f"{result.failed} of {result.failed + result.converted + result.present} failed{where}"
         )
-    if result.interrupted_by:
+    if result.interrupted_by and not _just_done(result):
         talk.complain(f"stopped: {result.interrupted_by}; run the same command again to resume")
     talk.finish(_code(result))
 
@@ -140,11 +140,17 @@ def _reasons(result: CohortResult, *, every: bool) -> list[str]:
     return lines
 
 
+def _just_done(result: CohortResult) -> bool:
+    """Whether nothing was left to do when the run was asked to end."""
+    return result.interrupted_by == ASKED_TO_END and not result.remaining
+
+
 def _code(result: CohortResult) -> int:
-    if not (result.failed or result.remaining or result.interrupted_by):
+    stopped = result.interrupted_by and not _just_done(result)
+    if not (result.failed or result.remaining or stopped):
         twice = result.summary is not None and result.summary.namesakes
         return SOME_FAILED if twice else 0  # a cohort cannot open these subjects
-    if result.interrupted_by == ASKED_TO_END and (result.remaining or not result.failed):
+    if result.interrupted_by == ASKED_TO_END and result.remaining:
         return STOPPED
     return SOME_FAILED if result.converted + result.present else NOTHING_DONE
 

@@ -319,18 +319,34 @@ def _unreadable(path: str, error: Exception) -> Verdict:
 def _missing(item: Item | str, failures: Mapping[tuple[str, str], Mapping[str, Any]]) -> Problem:
     if isinstance(item, str):
         return Problem(
-            "MISSING", item, "is in the catalogue, but its archive is missing: convert again"
+            "MISSING",
+            item,
+            "is in the catalogue, but its archive is missing: run again what made the cohort, such "
+            "as voxarray convert or preprocess",
         )
     if item.failure is not None:
         text = f"was not converted, so that it has no archive: {item.failure.message}"
-        return Problem(item.failure.code, item.origin.source, text)
+        return Problem(item.failure.code, item.failure.file, text)
     record = failures.get((item.slug, item.key))
     if record is None:
-        text = "was planned, but its archive is missing: convert again"
+        text = f"was planned, but its archive is missing: {_again(item)}"
     else:
         failure = Failure.from_json(record["failure"])
         text = f"was planned, but its conversion failed: {failure.code}: {failure.message}"
+        # The file at fault may be a label map of the image, or a part of it.
+        return Problem("MISSING", failure.file, text)
     return Problem("MISSING", item.origin.source, text)
+
+
+def _again(item: Item) -> str:
+    """How the archive of an item is made."""
+    if not _is_computed(item):
+        return "convert again"
+    # The plan knows the transform by its digest alone.
+    return (
+        "run again what made this cohort of another one, with the same transform: voxarray "
+        "preprocess, voxarray infer, or save of a mapped cohort in Python"
+    )
 
 
 def _of_plan(entry: Entry | None, item: Item, path: str) -> list[Problem]:
@@ -341,10 +357,10 @@ def _of_plan(entry: Entry | None, item: Item, path: str) -> list[Problem]:
     if added:
         text += (
             f"to keep what was added to it ({', '.join(added)}), save it elsewhere and remove it "
-            "from the archive (voxarray remove-labels), then convert again"
+            f"from the archive (voxarray remove-labels), then {_again(item)}"
         )
     else:
-        text += "convert again"
+        text += _again(item)
     return [Problem("OUTDATED", item.origin.source, text)]
 
 

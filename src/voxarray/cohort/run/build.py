@@ -313,7 +313,7 @@ def execute(
         summary = None if run.partition else conclude(folder, plan.items, plan.zipped, seen)
     if summary is not None:
         if interrupted_by and not run.overwrite:  # else an archive may be that of before
-            note_unheard(tally, to_convert, summary)
+            note_unheard(tally, to_convert, summary, watcher)
         note_overtaken(tally, items, to_convert, summary)
     remaining = len(items) - tally.present - tally.converted - tally.failed
     return CohortResult(
