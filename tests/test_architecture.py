@@ -54,6 +54,7 @@ COHORT = (
     "run",
     "convert",
     "unchanged",
+    "absent_archives",
     "verify_cohort",
     "verify_path",
     "chosen_names",

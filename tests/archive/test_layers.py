@@ -164,10 +164,25 @@ def test_another_grid_is_refused(path):
     _refused(path, "GRID_MISMATCH", label_map=labels(shape=(1, 12, 9, 31)))
 
 
+def test_what_is_said_of_another_grid_works(path):
+    affine = OBLIQUE.copy()
+    affine[0, 3] += 0.003
+    near = vx.LabelMap(tensor=labels().numpy(), affine=affine)
+    _refused(
+        path, "GRID_MISMATCH", match=r"up to 0\.00\d+ voxels apart, and 0\.001", label_map=near
+    )
+    _refused(path, "GRID_MISMATCH", match=r"vx\.Resample\(image\)\(label_map\)", label_map=near)
+    archive = vx.Archive(path)
+    archive.add_labels("near", vx.Resample(archive.image)(near))
+    assert archive.labels["near"].data.tolist() == labels().data.tolist()
+
+
 def test_taken_names_are_refused(path):
     vx.Archive(path).add_labels("Tumour", labels())
     _refused(path, "NAME_TAKEN", name="Tumour")
-    _refused(path, "NAME_TAKEN", name="tumour")  # one folder on macOS and Windows
+    _refused(
+        path, "NAME_TAKEN", match="voxarray remove-labels", name="tumour"
+    )  # one folder on macOS and Windows
 
 
 def test_values_without_names_are_refused(path):

@@ -289,3 +289,18 @@ def test_images_of_others_are_not_metadata(method):
         subject.other = theirs
     assert list(subject) == ["t1"]
     subject.points = scan.data  # tensors are metadata
+
+
+def test_how_far_grids_are_apart_is_told_though_they_print_alike():
+    affine = np.diag([2, 2, 2, 1.0])
+    affine[0, 3] = 50
+    close = affine.copy()
+    close[0, 3] = 50.003
+    subject = on_grids_of_one_shape(affine, affine, close)
+    with pytest.raises(vx.StateError, match="GRIDS_DIFFER") as caught:
+        subject[1:3]
+    first, *_, last = (
+        line.partition(": ")[2] for line in str(caught.value).splitlines() if "Grid(" in line
+    )
+    assert first == last
+    assert "up to 0.0015 voxels apart, and 0.001 are allowed" in str(caught.value)

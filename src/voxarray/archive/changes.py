@@ -120,7 +120,7 @@ def require_free(name: str, names: Iterable[str], path: str) -> None:
     if taken is not None:
         raise ArchiveExistsError(
             f"{path} has the label map {taken!r} already: choose another name, or remove that "
-            "first (remove_labels)",
+            "first (voxarray remove-labels, or remove_labels of vx.Archive)",
             code="NAME_TAKEN",
             path=path,
         )

@@ -21,6 +21,7 @@ from voxarray.core import memory
 from voxarray.core.errors import GridError
 from voxarray.core.progress import Progress
 from voxarray.geometry.grid import Grid
+from voxarray.geometry.grid_difference import difference
 from voxarray.geometry.layout import Factors
 from voxarray.source.base import Source
 from voxarray.storage.archive_names import is_zip_name
@@ -160,9 +161,12 @@ def layer_plan(
         GridError: If it is on another grid (``GRID_MISMATCH``).
     """
     if not grid.isclose(layer.source.grid):
+        told = difference(grid, layer.source.grid)
         raise GridError(
-            f"the label map {name!r} has {layer.source.grid}, but the image has {grid}: resample "
-            "the label map onto the image first",
+            f"the label map {name!r} has {layer.source.grid}, but the image has {grid}"
+            f"{f'. {told} R' if told else ': r'}esample the label map onto the image "
+            "first, by vx.Resample(image)(label_map), where image is vx.Archive(path).image for an "
+            "archive",
             code="GRID_MISMATCH",
         )
     return WritePlan.of(layer.source, "label", layer.table, options, factors)

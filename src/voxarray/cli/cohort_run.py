@@ -13,6 +13,7 @@ from voxarray.cohort.catalogue.report_files import left_over
 from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.plan import labels_apart_told
 from voxarray.cohort.run.build import ASKED_TO_END
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
@@ -74,6 +75,9 @@ def run_and_report(
     if result.census is not None:
         talk.document["census"] = result.census.document()
         talk.say(str(result.census))
+    if result.labels_apart:
+        talk.document["labels_apart"] = result.labels_apart
+        talk.say(f"note: {labels_apart_told(result.labels_apart)}")
     if result.summary is not None and result.summary.unplanned:
         talk.document["unplanned"] = list(result.summary.unplanned)
         talk.say(f"note: {left_over(result.summary.unplanned)}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from voxarray.archive.verify import Examination, Problem, compare, examine
+from voxarray.cohort.absent_archives import how_again, is_computed, missing
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.catalogue.finalise import last_failures
@@ -16,13 +16,11 @@ from voxarray.cohort.catalogue.pipelines import pipeline_of
 from voxarray.cohort.catalogue.staleness import Listing, stale
 from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.plan.described import digest_of
 from voxarray.cohort.plan.failures import failure_of
-from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run.added_content import additions
-from voxarray.cohort.unchanged import Unchanged
 from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError
 from voxarray.core.progress import Progress
 from voxarray.storage.saved_together import SavedTogether, apart
@@ -128,7 +126,7 @@ def verify_cohort(
     yield from _of_catalogue(folder, unlisted, missing_names)
     failures = last_failures(folder) if expected else {}
     for name, item in sorted(expected.items()):
-        yield Verdict(name, (_missing(item, failures),))
+        yield Verdict(name, (missing(item, failures),))
 
 
 def _mendable_alone(problems: Sequence[Problem]) -> list[Problem]:
@@ -316,39 +314,6 @@ def _unreadable(path: str, error: Exception) -> Verdict:
     return Verdict(name, (Problem(failure.code, name, failure.message),))
 
 
-def _missing(item: Item | str, failures: Mapping[tuple[str, str], Mapping[str, Any]]) -> Problem:
-    if isinstance(item, str):
-        return Problem(
-            "MISSING",
-            item,
-            "is in the catalogue, but its archive is missing: run again what made the cohort, such "
-            "as voxarray convert or preprocess",
-        )
-    if item.failure is not None:
-        text = f"was not converted, so that it has no archive: {item.failure.message}"
-        return Problem(item.failure.code, item.failure.file, text)
-    record = failures.get((item.slug, item.key))
-    if record is None:
-        text = f"was planned, but its archive is missing: {_again(item)}"
-    else:
-        failure = Failure.from_json(record["failure"])
-        text = f"was planned, but its conversion failed: {failure.code}: {failure.message}"
-        # The file at fault may be a label map of the image, or a part of it.
-        return Problem("MISSING", failure.file, text)
-    return Problem("MISSING", item.origin.source, text)
-
-
-def _again(item: Item) -> str:
-    """How the archive of an item is made."""
-    if not _is_computed(item):
-        return "convert again"
-    # The plan knows the transform by its digest alone.
-    return (
-        "run again what made this cohort of another one, with the same transform: voxarray "
-        "preprocess, voxarray infer, or save of a mapped cohort in Python"
-    )
-
-
 def _of_plan(entry: Entry | None, item: Item, path: str) -> list[Problem]:
     if entry is not None and entry.is_of(item):
         return []
@@ -357,10 +322,10 @@ def _of_plan(entry: Entry | None, item: Item, path: str) -> list[Problem]:
     if added:
         text += (
             f"to keep what was added to it ({', '.join(added)}), save it elsewhere and remove it "
-            f"from the archive (voxarray remove-labels), then {_again(item)}"
+            f"from the archive (voxarray remove-labels), then {how_again(item)}"
         )
     else:
-        text += _again(item)
+        text += how_again(item)
     return [Problem("OUTDATED", item.origin.source, text)]
 
 
@@ -391,7 +356,7 @@ def _of_sources(
         # Whoever tells of a problem says first where it is.
         message = failure.message.removeprefix(f"{failure.file} ")
         return [Problem(failure.code, failure.file, message)]
-    if problems and _is_computed(item):
+    if problems and is_computed(item):
         differing = ", ".join(dict.fromkeys(problem.code for problem in problems))
         text = (
             f"is undamaged, but it differs from its source {item.origin.source} ({differing}). "
@@ -400,8 +365,3 @@ def _of_sources(
         )
         return [Problem("NOT_COMPARED", os.path.basename(path), text)]
     return problems
-
-
-def _is_computed(item: Item) -> bool:
-    """Whether something made an image of another cohort's that may have changed its voxels."""
-    return pipeline_of(item.facts) not in (None, digest_of(Unchanged()))

@@ -246,8 +246,17 @@ class Grid:
         """Whether every voxel of both grids is at the same place, to ``tolerance`` voxels."""
         if self.shape != other.shape:
             return False
+        return bool(np.all(self.shifts(other) <= tolerance))
+
+    def shifts(self, other: Grid) -> NDArray:
+        """How far the corner voxels of a grid of the same shape are from those of this one.
+
+        Returns:
+            Absolute differences in voxels of this grid, one corner a row.
+        """
         ends = np.array(list(itertools.product(*[(0, n - 1) for n in self.shape])), float)
-        return bool(np.all(np.abs(self.to_index(other.to_world(ends)) - ends) <= tolerance))
+        differences: NDArray = self.to_index(other.to_world(ends)) - ends
+        return abs(differences)
 
     def footprint(
         self, box: tuple[range, range, range], other: Grid, margin: int = 0

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from voxarray.core.errors import StateError
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE
+from voxarray.geometry.grid_difference import difference
 from voxarray.geometry.selection import Selection
 from voxarray.image._geometry import GeometryMixin
 
@@ -60,7 +61,8 @@ def require_same_grid(images: Images, advice: str = _RESAMPLE) -> None:
     """
     if not same_grid(images):
         grids = {name: image.grid for name, image in images.items()}
-        raise _differing("grid", grids, advice)
+        first, *others = grids.values()
+        raise _differing("grid", grids, advice, difference(first, *others))
 
 
 def require_same(images: Images, attribute: str, relative: float, absolute: float) -> None:
@@ -88,8 +90,10 @@ def _close(first: NDArray, second: NDArray, relative: float, absolute: float) ->
     return bool(np.allclose(first, second, rtol=relative, atol=absolute))
 
 
-def _differing(attribute: str, values: Mapping[str, Any], advice: str) -> StateError:
-    rows = "\n".join(f"{name}: {value}" for name, value in values.items())
+def _differing(
+    attribute: str, values: Mapping[str, Any], advice: str, difference: str = ""
+) -> StateError:
+    rows = "\n".join([*(f"{name}: {value}" for name, value in values.items()), difference]).rstrip()
     return StateError(
         f'More than one value for "{attribute}" found in subject images; {advice}:\n{rows}',
         code="GRIDS_DIFFER",

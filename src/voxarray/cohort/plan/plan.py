@@ -128,6 +128,13 @@ class Plan:
             f"--zip, which makes one file of each archive, {zipped:,} in all"
         )
 
+    @property
+    def labels_apart(self) -> int:
+        """Number of label maps that go with none of their subject's images: none has their grid."""
+        fine = [item for item in self.items if item.failure is None]
+        scanned = {item.subject for item in fine if item.kind == "intensity"}
+        return sum(item.kind == "label" and item.subject in scanned for item in fine)
+
     def summary(self) -> str:
         """A summary of the plan, in a few lines."""
         fine = [item for item in self.items if item.failure is None]
@@ -135,6 +142,7 @@ class Plan:
         rows = [
             f"{len(self.items)} images of {len({item.subject for item in self.items})} subjects",
             f"{sum(len(item.layers) for item in fine)} label maps to be stored with their image",
+            *([labels_apart_told(self.labels_apart)] if self.labels_apart else []),
             f"{format_bytes(sum(item.size for item in fine))} of voxels, at most as much on disk "
             "(usually half of it)",
             self._files(),
@@ -151,6 +159,18 @@ class Plan:
             rows += map(printable, failure_lines)
             rows += [f"  and {len(failing) - 20} more"] if len(failing) > 20 else []
         return "\n".join(rows)
+
+
+def labels_apart_told(number: int) -> str:
+    """What is said of label maps that are not stored with an image, which evaluation needs."""
+    if number == 1:
+        return (
+            "1 label map has an archive of its own: no image that it could belong to has its grid"
+        )
+    return (
+        f"{number:,} label maps have archives of their own: no images that they could belong to "
+        "have their grids"
+    )
 
 
 def stated(

@@ -146,7 +146,7 @@ def build(
     openers = _file_openers(locations)
     result = execute(plan, openers, destination, options, run, watcher, found=found)
     watcher.warn()
-    return replace(result, census=census)
+    return replace(result, census=census, labels_apart=0 if run.partition else plan.labels_apart)
 
 
 def part_of_plan(

@@ -33,6 +33,8 @@ class CohortResult:
         unable: The error because of which no worker could do anything; None if one could.
         replaced: Number of images, among the converted ones, that replaced those which another
             pipeline had made, or an older voxarray that did not record the pipeline.
+        labels_apart: Number of label maps in the plan that have archives of their own, since they
+            are on the grid of no image of their subject.
         interrupt: Kind of the exception by which Ctrl-C or another signal ended the run; None if
             neither did.
     """
@@ -48,6 +50,7 @@ class CohortResult:
     unable: VoxarrayError | None = None
     replaced: int = 0
     interrupt: type[KeyboardInterrupt] | None = None
+    labels_apart: int = 0
 
     def _repr_html_(self) -> str:
         """A table of what became of the images, for notebooks."""
@@ -86,6 +89,8 @@ class CohortResult:
             "failed": str(self.failed),
             "remaining": str(self.remaining),
         }
+        if self.labels_apart:
+            facts["label maps in archives of their own"] = str(self.labels_apart)
         return facts | ({"stopped because": self.interrupted_by} if self.interrupted_by else {})
 
     def require_able(self) -> None:
