@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import threading
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from archive_samples import OBLIQUE, archive, blobs
 from layer_samples import SHAPE, base_of, codes, everything, labels
@@ -514,3 +516,26 @@ def test_commands_add_and_remove(path, tmp_path):
     assert run("add-labels", path, "b", tmp_path / "mask.nii.gz", "--name", "one")[0] == 2
     assert run("remove-labels", path, "mask")[0] == 0
     assert not vx.Archive(path).labels
+
+
+# --- Other readers --------------------------------------------------------------------------------
+
+
+def test_a_label_map_is_opened_by_its_path_and_not_as_a_group(path):
+    vx.Archive(path).add_labels("tumour", labels())
+    with pytest.raises(vx.VoxarrayError, match="NO_LEVEL") as caught:
+        xr.open_dataset(path, engine="voxarray", group="labels/tumour")
+    assert f"by its path, {path}/labels/tumour, " in str(caught.value)
+    opened = xr.open_dataset(f"{path}/labels/tumour", engine="voxarray")["image"]
+    assert np.array_equal(opened, labels().numpy())
+
+
+def test_the_page_names_all_of_which_zarr_warns(path):
+    page = (Path(__file__).parents[2] / "notebooks/zarr-and-urls.md").read_text()
+    vx.Archive(path).add_labels("tumour", labels())
+    with pytest.warns(zarr.errors.ZarrUserWarning) as told:
+        zarr.open_group(path, mode="r").tree()
+    names = {re.match(r"Object at (\S+) is not", str(one.message))[1] for one in told}
+    assert names == {"manifest.json", "generations"}
+    _, _, section = page.partition("## Why zarr-python warns")
+    assert all(f"`{name}`" in section.partition("\n## ")[0] for name in names)

@@ -163,9 +163,11 @@ def _level_of(group: str, level: int, source: Source) -> int:
     if number is None or number >= source.levels or level not in (0, number):
         last = source.levels - 1
         groups = ", ".join(f"scale{n}" for n in range(source.levels))
+        advice = f"group='scale{last}' means level={last}: give one of the two, or matching ones"
+        if name.startswith("labels/"):
+            advice = f"A label map is opened by its path, {source.path}/{name}, without group="
         raise OutOfRangeError(
-            f"there is no group {group!r} at level {level}. Groups are {groups}. "
-            f"group='scale{last}' means level={last}: give one of the two, or matching ones",
+            f"there is no group {group!r} at level {level}. Groups are {groups}. {advice}",
             code="NO_LEVEL",
             path=source.path,
         )
