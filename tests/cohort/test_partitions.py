@@ -239,6 +239,24 @@ def test_a_part_with_other_options_names_the_plan_and_the_options(made):
     assert caught.value.code == "OTHER_OPTIONS"
 
 
+def test_a_part_of_other_patterns_is_refused(tmp_path):
+    for name in ("a_t1", "a_t2"):
+        save(tmp_path / f"in/{name}.nii")
+    places = (tmp_path / "in", tmp_path / "out")
+    same = ("--image-pattern", "t1=*_t1.nii")
+    assert run("plan", *places, *same).exit_code == 0
+    part = ("convert", *places, "--partition", "1/1")
+    refused = run(*part, "--image-pattern", "t2=*_t2.nii")
+    assert refused.exit_code == 1
+    assert "OTHER_OPTIONS" in refused.stderr
+    assert "--image-pattern" in refused.stderr
+    assert not list((tmp_path / "out").glob("subjects/*"))
+    assert run(*part, *same).exit_code == 0
+    assert run(*part).exit_code == 0  # that of the plan counts
+    assert "*_t1" not in (tmp_path / "out/plan.json").read_text()
+    assert "patterns or columns" in " ".join(run("convert", "--help").output.split())
+
+
 def test_a_part_names_what_failed_and_does_not_try_it_again(tmp_path):
     save(tmp_path / "in/good.nii", 1)
     (tmp_path / "in/bad.nii").write_bytes(b"\x1f" * 400)

@@ -199,8 +199,9 @@ def execution_options(command: Command) -> Command:
             callback=_part,
             metavar="I/N",
             help="Do only part I of N, from 1/N to N/N. For `voxarray convert`, run "
-            "`voxarray plan` first; other commands need no plan. With auto/N, I is the place of "
-            "this task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
+            "`voxarray plan` first: a part has the images of the plan, and patterns or columns "
+            "that are not the plan's are refused. Other commands need no plan. With auto/N, I is "
+            "the place of this task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"

@@ -60,7 +60,7 @@ def command(
         census = Census()
         inputs = discover_inputs(expanded, folder.root, choice, options, census)
         previous = previous_plan(folder)
-        plan = make_plan(inputs, expanded, folder.root, options, watcher, write=not dry_run)
+        plan = make_plan(inputs, expanded, folder.root, options, watcher, choice, write=not dry_run)
     entries = entries_of(folder)
     warn_of_additions(plan, folder, entries)
     warn_of_absent_labels(plan, folder)

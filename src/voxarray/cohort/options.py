@@ -68,3 +68,7 @@ class InputSelection:
     image_columns: tuple[str, ...] = ()
     label_columns: tuple[str, ...] = ()
     subject_column: str | None = None
+
+    def digest(self) -> str:
+        """Digest that changes if other files or columns are chosen; patterns may name a patient."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]

@@ -33,6 +33,8 @@ class Plan:
         zipped: Whether archives are single files.
         mixed: Whether the user allows archives of another pipeline in the folder.
         given: The options by name; None in plans of release 0.2.0 and before.
+        choice: Digest of the patterns and columns that chose the inputs; None in such plans, and
+            where no files were searched.
     """
 
     items: tuple[Item, ...]
@@ -41,6 +43,7 @@ class Plan:
     zipped: bool
     mixed: bool = False
     given: Mapping[str, Any] | None = None
+    choice: str | None = None
 
     def write(self, path: str) -> None:
         """Write the plan in one step, unless the file has this content already.
@@ -65,6 +68,8 @@ class Plan:
             content["mixed"] = True
         if self.given is not None:
             content["given"] = dict(self.given)
+        if self.choice is not None:
+            content["choice"] = self.choice
         rows = ",\n".join(json.dumps(item.to_json()) for item in self.items)
         body = f'{json.dumps(content)[:-1]},\n"items": [\n{rows}\n],\n'.encode()
         return body + f'"sha256": "{hashlib.sha256(body).hexdigest()}"}}\n'.encode()
@@ -175,12 +180,14 @@ def labels_apart_told(number: int) -> str:
 
 def stated(
     content: Mapping[str, Any],
-) -> tuple[str, str, bool, bool, Mapping[str, Any] | None]:
-    """Origin, options, whether archives are zipped and mixed, and options by name, from a file."""
+) -> tuple[str, str, bool, bool, Mapping[str, Any] | None, str | None]:
+    """Fields of a plan but its items, in their order, from a file."""
     mixed = content.get("mixed", False) is True
     given = content.get("given")
     known = given if isinstance(given, dict) else None
-    return content["origin"], content["options"], content["zipped"], mixed, known
+    choice = content.get("choice")
+    chosen = choice if isinstance(choice, str) else None
+    return content["origin"], content["options"], content["zipped"], mixed, known, chosen
 
 
 def missing(path: str) -> MissingFileError:

@@ -37,6 +37,8 @@ from voxarray.cohort.run.plan_checks import (
     nothing_found,
     refuse_reserved,
     refuse_reserved_images,
+    refused_cohort,
+    require_choice,
     require_options,
     warn_of_plan,
 )
@@ -132,12 +134,12 @@ def build(
     folder = CohortLayout.of(destination)  # refuses a URL before sources are looked at
     census, found = None, None
     if run.partition is not None:
-        plan = part_of_plan(destination, options, run.partition)
+        plan = part_of_plan(destination, options, run.partition, choice)
         locations = locate(plan.sources, path_texts(sources), choice, options)
     else:
         census = Census()
         inputs = discover_inputs(sources, destination, choice, options, census)
-        plan, put = _planned(inputs, sources, folder, options, watcher, True, run.overwrite)
+        plan, put = _planned(inputs, sources, folder, options, watcher, choice, True, run.overwrite)
         if is_url(folder.root):
             _, found = side_by_side(folder.root, put, lambda: found_in(folder))
         else:
@@ -150,17 +152,22 @@ def build(
 
 
 def part_of_plan(
-    destination: str | os.PathLike[str], options: ArchiveOptions, part: tuple[int, int]
+    destination: str | os.PathLike[str],
+    options: ArchiveOptions,
+    part: tuple[int, int],
+    choice: InputSelection = InputSelection(),
 ) -> Plan:
     """The items of one part of the plan at the destination.
 
     Raises:
         MissingFileError: If there is no plan.
-        FormatError: If it was made with other options (``OTHER_OPTIONS``).
+        FormatError: If it was made with other options, or another choice of inputs
+            (``OTHER_OPTIONS``).
     """
     file = CohortLayout.of(destination).plan
     plan = read_part(file, *part)
     require_options(file, plan, options)
+    require_choice(file, plan, choice)
     return plan
 
 
@@ -182,7 +189,7 @@ def discover_inputs(
     texts = path_texts(sources)
     for text in texts:
         if cohort := cohort_named([text]):
-            raise _refused_cohort(cohort, alone=len(texts) == 1)
+            raise refused_cohort(cohort, alone=len(texts) == 1)
     inputs = search(texts, CohortLayout.of(destination).root, choice, options, census)
     if not inputs:
         raise nothing_found(texts, choice, census)
@@ -191,24 +198,13 @@ def discover_inputs(
     return inputs
 
 
-def _refused_cohort(cohort: str, *, alone: bool) -> FormatError:
-    why = (
-        "converted as scans, it would lose subjects, label maps and metadata: use "
-        "vx.Cohort(path).save(destination), or voxarray convert without a plan"
-    )
-    return FormatError(
-        f"{cohort} is a cohort{f'; {why}' if alone else ', which can only be converted alone'}",
-        code="IS_COHORT",
-        path=cohort,
-    )
-
-
 def make_plan(
     inputs: Sequence[DiscoveredInput],
     sources: Sources,
     destination: str | os.PathLike[str],
     options: ArchiveOptions,
     watcher: ProgressListener | None = None,
+    choice: InputSelection = InputSelection(),
     *,
     write: bool = True,
     overwrite: bool = False,
@@ -224,7 +220,7 @@ def make_plan(
         ArchiveError: If writing fails.
     """
     folder = CohortLayout.of(destination)
-    plan, put = _planned(inputs, sources, folder, options, watcher, write, overwrite)
+    plan, put = _planned(inputs, sources, folder, options, watcher, choice, write, overwrite)
     if write:
         put()
     return plan
@@ -236,6 +232,7 @@ def _planned(
     folder: CohortLayout,
     options: ArchiveOptions,
     watcher: ProgressListener | None,
+    choice: InputSelection,
     refusing: bool,
     overwrite: bool,
 ) -> tuple[Plan, Callable[[], None]]:
@@ -246,6 +243,7 @@ def _planned(
         folder.root, lambda: refuse_cohort_among_results(folder), lambda: plan_or_archives(folder)
     )
     plan = plan_of(inputs, path_texts(sources), options, previous, report)
+    plan = replace(plan, choice=choice.digest())
     if previous is None:  # else `plan_of` has checked that it has the same sources, no pipeline
         refuse_other_pipelines(folder, plan, None, there)
     warn_of_plan(plan, previous, folder, options, refusing=refusing, overwrite=overwrite)

@@ -83,6 +83,19 @@ def nothing_found(
     )
 
 
+def refused_cohort(cohort: str, *, alone: bool) -> FormatError:
+    """The error of a cohort among sources of scans (``IS_COHORT``)."""
+    why = (
+        "converted as scans, it would lose subjects, label maps and metadata: use "
+        "vx.Cohort(path).save(destination), or voxarray convert without a plan"
+    )
+    return FormatError(
+        f"{cohort} is a cohort{f'; {why}' if alone else ', which can only be converted alone'}",
+        code="IS_COHORT",
+        path=cohort,
+    )
+
+
 def warn_of_plan(
     plan: Plan,
     previous: Plan | None,
@@ -123,3 +136,25 @@ def require_options(file: str, plan: Plan, options: ArchiveOptions) -> None:
             code="OTHER_OPTIONS",
             path=file,
         )
+
+
+def require_choice(file: str, plan: Plan, choice: InputSelection) -> None:
+    """Refuse a part for which other inputs are chosen than were planned: it would ignore that.
+
+    Args:
+        file: Of the plan.
+        plan: A part of it.
+        choice: Of this run; if it says nothing, that of the plan counts.
+
+    Raises:
+        FormatError: It differs from that of the plan (``OTHER_OPTIONS``).
+    """
+    if choice == InputSelection() or plan.choice in (None, choice.digest()):
+        return
+    raise FormatError(
+        f"{file} was planned with other patterns or columns (--image-pattern, --label-pattern, "
+        "--image-column, --label-column, --subject-column) than this part has: leave them out, or "
+        "pass the same ones to convert as to plan, or plan again with these",
+        code="OTHER_OPTIONS",
+        path=file,
+    )
