@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.core.caller_warnings import warn_by_code
+from voxarray.core.dtype_names import dtype_name
 from voxarray.core.errors import FormatError
 from voxarray.core.scaling import Scaling
 
@@ -37,6 +39,34 @@ def requiring_whole(
         return voxels
 
     return checked
+
+
+def warn_of_floats(dtype: np.dtype, name: str, path: str | None) -> None:
+    """Warn of a label map whose voxels are stored as floats (``FLOAT_LABELS``).
+
+    OME-Zarr requires integers. Which type holds all values is known when the last voxel is read,
+    and then the first ones are written.
+
+    Args:
+        dtype: Type of the stored voxels.
+        name: Of the label map.
+        path: Of its file.
+    """
+    if dtype.kind == "f":
+        of = "" if path is None else f" of {path}"
+        warn_by_code(
+            "FLOAT_LABELS",
+            f"the label map {name!r}{of} is stored as {dtype_name(dtype)}, as it was given: "
+            f"{FLOAT_LABELS_ADVICE}",
+        )
+
+
+FLOAT_LABELS_ADVICE = (
+    "OME-Zarr requires integers for labels, so that other programs may refuse it. Its values are "
+    "exact. To store integers, change its type first, for example by "
+    "vx.Lambda(lambda voxels: voxels.astype('uint8'))"
+)
+"""What is said after a colon of label maps of floats."""
 
 
 def _require_whole(values: NDArray, name: str, path: str | None) -> None:

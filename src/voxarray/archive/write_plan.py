@@ -33,7 +33,7 @@ from voxarray.archive.spatial_metadata import (
     write_nifti_header,
 )
 from voxarray.archive.staging import Staging
-from voxarray.archive.whole_values import requiring_whole
+from voxarray.archive.whole_values import requiring_whole, warn_of_floats
 from voxarray.core import settings, thread_pools
 from voxarray.core.dtype_names import dtype_name
 from voxarray.core.history import entry
@@ -147,6 +147,10 @@ class WritePlan:
         Raises:
             FormatError: For a label map below a prefix that holds other than whole numbers
                 (``FRACTIONAL_LABELS``).
+
+        Warns:
+            VoxarrayWarning: For a label map below a prefix whose voxels are floats
+                (``FLOAT_LABELS``).
         """
         digests: list[str | None] = []
         tally = self.tally()
@@ -188,6 +192,8 @@ class WritePlan:
         self.write_arrays(area, prefix, codec or self.usual_codec)
         if tally is not None:
             tally.write(area, prefix)
+        if prefix:  # at the end, since a map of fractions is an error
+            warn_of_floats(self.storage.dtype, prefix.split("/")[-2], self.source.path)
         return digests[0]
 
     @contextmanager

@@ -1,26 +1,35 @@
-"""Label maps in archives among the sources, which a cohort does not take with their images."""
+"""Label maps that a cohort does not take with their images, or not as OME-Zarr requires them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from voxarray.archive.whole_values import FLOAT_LABELS_ADVICE
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.task import Result
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.progress import Progress
 
-_CODE = "LABELS_LEFT"
+_ADVICE = {
+    "LABELS_LEFT": (
+        ". To take label maps of archives along, name them in a table of images (--label-column), "
+        "such as scan.ome.zarr/labels/NAME, or add them to the new archives (voxarray add-labels)"
+    ),
+    "FLOAT_LABELS": f": {FLOAT_LABELS_ADVICE}",
+}
+"""What is said at the end, by the code of the warnings of single images."""
 
 
 class LeftLabels(ProgressListener):
-    """Collects what is said of label maps that stay behind, and passes progress on.
+    """Collects what is said of label maps of single images, and passes progress on.
 
     The journal holds it for each image, and nobody reads that of a run without failures.
     """
 
     def __init__(self, listener: ProgressListener) -> None:
-        self._listener, self._left = listener, list[str]()
+        self._listener = listener
+        self._texts: dict[str, list[str]] = {code: [] for code in _ADVICE}
 
     def start(self, items: Sequence[Item]) -> None:
         self._listener.start(items)
@@ -30,21 +39,17 @@ class LeftLabels(ProgressListener):
 
     def end(self, result: Result) -> None:
         if result.status == "converted":
-            self._left += [text for text in result.remarks if text.startswith(f"{_CODE}:")]
+            for code, texts in self._texts.items():
+                texts += [text for text in result.remarks if text.startswith(f"{code}:")]
         self._listener.end(result)
 
     def planned(self, done: int, total: int) -> None:
         self._listener.planned(done, total)
 
     def warn(self) -> None:
-        """Warn once, with an example (``LABELS_LEFT``)."""
-        if not self._left:
-            return
-        example = min(self._left).removeprefix(f"{_CODE}: ").partition(": ")[0]
-        more = f", and so for {len(self._left) - 1} more" if len(self._left) > 1 else ""
-        warn_by_code(
-            _CODE,
-            f"{example}{more}. To take label maps of archives along, name them in a table of "
-            "images (--label-column), such as scan.ome.zarr/labels/NAME, or add them to the new "
-            "archives (voxarray add-labels)",
-        )
+        """Warn once of each kind, with an example (``LABELS_LEFT``, ``FLOAT_LABELS``)."""
+        for code, texts in self._texts.items():
+            if texts:
+                example = min(texts).removeprefix(f"{code}: ").partition(": ")[0]
+                more = f", and so for {len(texts) - 1} more" if len(texts) > 1 else ""
+                warn_by_code(code, f"{example}{more}{_ADVICE[code]}")
