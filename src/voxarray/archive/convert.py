@@ -164,8 +164,8 @@ def layer_plan(
         told = difference(grid, layer.source.grid)
         raise GridError(
             f"the label map {name!r} has {layer.source.grid}, but the image has {grid}"
-            f"{f'. {told} R' if told else ': r'}esample the label map onto the image "
-            "first, by vx.Resample(image)(label_map), where image is vx.Archive(path).image for an "
+            f"{told and f' ({told})'}: resample the label map onto the image first, by "
+            "vx.Resample(image)(label_map), where image is vx.Archive(path).image for an "
             "archive",
             code="GRID_MISMATCH",
         )

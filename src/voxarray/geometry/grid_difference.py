@@ -6,7 +6,7 @@ from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
 
 
 def difference(grid: Grid, *others: Grid) -> str:
-    """By how much others differ from a grid, in a sentence; empty if none has its shape.
+    """By how much others differ from a grid, in words; empty if none has its shape.
 
     Rounded to what a grid prints, the numbers of two grids may be the same.
     """
@@ -14,6 +14,6 @@ def difference(grid: Grid, *others: Grid) -> str:
     if not distances:
         return ""
     return (
-        f"Their voxels are up to {max(distances):.3g} voxels apart, and {SAME_GRID_TOLERANCE:g} "
-        "are allowed."
+        f"their voxels are up to {max(distances):.3g} voxels apart, and {SAME_GRID_TOLERANCE:g} "
+        "are allowed"
     )
