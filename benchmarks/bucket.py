@@ -33,15 +33,6 @@ KINDS = {"cohort": (64, 40), "image": (256, 1)}
 """Voxels along each side of a scan, and how many there are."""
 
 AT_ONCE = 16
-_SERVER = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
-from object_server import ObjectServer
-with ObjectServer() as server:
-    server.delay = float(sys.argv[2]) / 1000
-    print(server.url, flush=True)
-    sys.stdin.read()
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,11 +74,8 @@ def compared(kind: str, rounds: int, delay: float) -> dict[str, Any]:
 @contextmanager
 def bucket(delay: float) -> Iterator[dict[str, Any]]:
     """An empty bucket, which s3:// reaches; what the object-store library needs to know of it."""
-    server = HERE.parent / "tests" / "samples"
-    command = [sys.executable, "-c", _SERVER, str(server), str(delay)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, str(HERE / "writable_store.py"), str(delay)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         settings = {
             "endpoint": process.stdout.readline().strip(),  # type: ignore[union-attr]
             "region": "us-east-1",
@@ -96,9 +84,11 @@ def bucket(delay: float) -> Iterator[dict[str, Any]]:
             "virtual_hosted_style_request": False,
             "client_options": {"allow_http": True},
         }
-        with dask.config.set({"voxarray.remote-options": {"s3": settings}}):
-            yield settings
-        process.stdin.close()  # type: ignore[union-attr]
+        try:
+            with dask.config.set({"voxarray.remote-options": {"s3": settings}}):
+                yield settings
+        finally:
+            process.kill()
 
 
 def _seconds(work: Callable[..., object], *arguments: object) -> float:

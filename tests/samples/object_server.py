@@ -97,6 +97,41 @@ _tags: dict[int, tuple[bytes, str]] = {}
 _MOST_TAGS = 4096
 
 
+def listing(
+    objects: SortedObjects, bucket: str, query: dict[str, str], tag: Callable[[str], str]
+) -> bytes:
+    """The answer to a request for names of objects; ``tag`` gives the tag of a name."""
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    after = query.get("continuation-token") or query.get("start-after", "")
+    start = f"{bucket}/"
+    rows, folders, token = [], {}, ""
+    for name in objects.beginning_with(start + prefix, start + after if after else ""):
+        key = name[len(start) :]
+        if len(rows) >= 1000:
+            token = rows[-1]
+            break
+        rest = key[len(prefix) :]
+        if delimiter and delimiter in rest:
+            folders[prefix + rest.split(delimiter)[0] + delimiter] = True
+        else:
+            rows.append(key)
+    entries = "".join(
+        f"<Contents><Key>{escape(key)}</Key><Size>{len(objects[start + key])}</Size>"
+        f"<LastModified>2026-11-28T12:00:00.000Z</LastModified>"
+        f"<ETag>{escape(tag(start + key))}</ETag></Contents>"
+        for key in rows
+    )
+    common = "".join(
+        f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>" for folder in folders
+    )
+    more = f"<NextContinuationToken>{escape(token)}</NextContinuationToken>" if token else ""
+    return (
+        f"<ListBucketResult><Name>{bucket}</Name><KeyCount>{len(rows)}</KeyCount>"
+        f"<IsTruncated>{str(bool(token)).lower()}</IsTruncated>{more}{entries}{common}"
+        "</ListBucketResult>"
+    ).encode()
+
+
 class _Handler(LoopbackHandler):
     disable_nagle_algorithm = True
     wbufsize = -1
@@ -135,7 +170,8 @@ class _Handler(LoopbackHandler):
     def _serve(self, name: str, query: dict[str, str], body: bytes) -> tuple[int, bytes, dict]:
         objects = self.owner.objects
         if "list-type" in query:
-            return 200, self._list(name.rstrip("/"), query), {}
+            bucket = name.rstrip("/")
+            return 200, listing(objects, bucket, query, lambda key: tag_of(objects[key])), {}
         if "delete" in query:
             named = [one.text for one in ElementTree.fromstring(body).iter() if "Key" in one.tag]
             for key in named:
@@ -176,36 +212,3 @@ class _Handler(LoopbackHandler):
         first, last = first_and_last(wanted, len(data))
         headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
         return 206, data[first : last + 1], headers
-
-    def _list(self, bucket: str, query: dict[str, str]) -> bytes:
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        after = query.get("continuation-token") or query.get("start-after", "")
-        start = f"{bucket}/"
-        rows, folders, token = [], {}, ""
-        objects = self.owner.objects
-        for name in objects.beginning_with(start + prefix, start + after if after else ""):
-            key = name[len(start) :]
-            if len(rows) >= 1000:
-                token = rows[-1]
-                break
-            rest = key[len(prefix) :]
-            if delimiter and delimiter in rest:
-                folders[prefix + rest.split(delimiter)[0] + delimiter] = True
-            else:
-                rows.append(key)
-        entries = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.owner.objects[start + key])}</Size>"
-            f"<LastModified>2026-11-28T12:00:00.000Z</LastModified>"
-            f"<ETag>{escape(tag_of(self.owner.objects[start + key]))}</ETag></Contents>"
-            for key in rows
-        )
-        common = "".join(
-            f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
-            for folder in folders
-        )
-        more = f"<NextContinuationToken>{escape(token)}</NextContinuationToken>" if token else ""
-        return (
-            f"<ListBucketResult><Name>{bucket}</Name><KeyCount>{len(rows)}</KeyCount>"
-            f"<IsTruncated>{str(bool(token)).lower()}</IsTruncated>{more}{entries}{common}"
-            "</ListBucketResult>"
-        ).encode()
