@@ -29,7 +29,12 @@ from efficiency import scans_of
 from environments import OWN
 from harness import HERE, fresh_output, save
 
-KINDS = {"cohort": (64, 40), "image": (256, 1)}
+KINDS = {
+    "short cohort": (64, 40),
+    "cohort": (64, 160),
+    "image": (256, 1),
+    "large image": (768, 1),
+}
 """Voxels along each side of a scan, and how many there are."""
 
 AT_ONCE = 16
@@ -67,7 +72,7 @@ def compared(kind: str, rounds: int, delay: float) -> dict[str, Any]:
     ratio = best["bucket"] / max(best["local"], best["put"])
     row = {"kind": kind, "size": size, "scans": count, **best, "ratio": ratio}
     summary = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in best.items())
-    print(f"  {kind:<8}{summary}: {ratio:.2f}x of the larger", flush=True)
+    print(f"  {kind:<13}{summary}: {ratio:.2f}x of the larger", flush=True)
     return row
 
 
