@@ -61,6 +61,31 @@ def pieces(source: Source, report: Progress | None = None) -> Iterator[Piece]:
             report(done, total)
 
 
+def pieces_in_turn(source: Source) -> Iterator[Piece]:
+    """As `pieces`, for a caller that has done with a piece when it asks for the next.
+
+    Where any part of a file can be read, all pieces are read into the same memory. If each had
+    memory of its own, the heap could keep that of the last one, in which the next did not fit.
+    """
+    base = SlicedSource.of(source).base
+    if is_sequential(source) or base.in_memory or base.lazy or is_decoded_anew(source):
+        yield from pieces(source)
+        return
+    from voxarray.source.storable import refuse_beyond_disks  # `voxarray info` does without
+
+    refuse_beyond_disks(source)
+    memory = np.empty(0, source.dtype)
+
+    def room(shape: Shape4) -> NDArray:
+        nonlocal memory
+        size = math.prod(shape)
+        if memory.size < size:
+            memory = np.empty(size, source.dtype)
+        return memory[:size].reshape(shape)
+
+    yield from pieces_into(source, source.dtype, room)
+
+
 def _pieces(source: Source) -> Iterator[Piece]:
     if is_sequential(source):
         yield from _streamed(source)

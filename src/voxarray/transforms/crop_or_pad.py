@@ -14,7 +14,7 @@ from voxarray.core.exact_values import held_by
 from voxarray.geometry.selection import Shape3
 from voxarray.image import Image
 from voxarray.ops.padding import checked_mode
-from voxarray.source.pieces import pieces, require_room
+from voxarray.source.pieces import pieces_in_turn, require_room
 from voxarray.subject import Subject
 from voxarray.transforms.bounds import Crop, Pad
 from voxarray.transforms.transform import SpatialTransform
@@ -187,6 +187,10 @@ class EnsureShapeMultiple(SpatialTransform):
         return (Subject(images) if images else subject).spatial_shape
 
 
+_MARKED_AT_ONCE = 1 << 20
+"""Voxels of a piece that are compared at once; of all of it, the marks would take half as much."""
+
+
 def bounding_box(
     image: Image, labels: Sequence[int] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
@@ -204,15 +208,19 @@ def bounding_box(
     low, high = np.array(source.shape[1:]), np.zeros(3, np.int64)
     require_room(source, 2 if labels is None else 18, "the extent of a mask")
     values = held_by(source.dtype, () if labels is None else labels)
-    for where, voxels in pieces(source):
-        marked = voxels[0] != 0 if labels is None else np.isin(voxels[0], values)
-        for axis, positions in enumerate(where.spatial):
-            other_axes = tuple(other for other in range(3) if other != axis)
-            (indices,) = np.nonzero(marked.any(axis=other_axes))
-            if indices.size:
-                low[axis] = min(low[axis], positions[indices[0]])
-                high[axis] = max(high[axis], positions[indices[-1]] + 1)
-        del voxels, marked  # or they would be held while the next piece is read
+    for where, voxels in pieces_in_turn(source):
+        x, y, z = where.spatial
+        depth = max(1, _MARKED_AT_ONCE // (len(x) * len(y)))
+        for start in range(0, len(z), depth):
+            some = voxels[0, :, :, start : start + depth]
+            marked = some != 0 if labels is None else np.isin(some, values)
+            for axis, positions in enumerate((x, y, z[start : start + depth])):
+                other_axes = tuple(other for other in range(3) if other != axis)
+                (indices,) = np.nonzero(marked.any(axis=other_axes))
+                if indices.size:
+                    low[axis] = min(low[axis], positions[indices[0]])
+                    high[axis] = max(high[axis], positions[indices[-1]] + 1)
+        del voxels, some, marked  # or they would be held while the next piece is read
     return (low, high) if high.any() else None
 
 
