@@ -74,8 +74,7 @@ def vast(tmp_path_factory) -> Path:
                 shard = ShardWriter(f"{area.root}/{key}", math.prod(layout.chunks_per_shard))
                 area.record(key, shard.finish())
                 os.close(shard.fd)
-        plan.write_grid(area, "")
-        plan.write_arrays(area, "", plan.usual_codec)
+        plan.write_documents(area, "", plan.usual_codec)
         area.seal({})
         publish(area.root, str(path), overwrite=False)
     return path

@@ -101,17 +101,10 @@ class BucketStaging(Staging):
         return found
 
     def proceed(self) -> None:
-        if not self.found.done():
-            return
-        self.found.result()
-        if self.holds:
-            return  # it is small, and nothing is put before all of it is known to be readable
-        # Small files that are made already: in the end they would be put beside the last voxels.
-        for key, data in self._held.take().items():
-            if key == TOP:
-                self._held.add(key, data)
-            else:
-                self._begin(key, data)
+        # What says where voxels are stays here until `publish`: if this writer gave up, it would
+        # stay at the top, where other readers would take it for that of the next archive.
+        if self.found.done():
+            self.found.result()
 
     def record(self, key: str, entry: FileEntry) -> None:
         Staging.record(self, key, entry)

@@ -200,8 +200,7 @@ def complete(
         for folder in {os.path.dirname(part.folder) for part in ordered}:
             shares.enter_context(_joined(folder))
         _assemble(plan, area, ordered, found)
-    plan.write_grid(area, "")
-    plan.write_arrays(area, "", ordered[0].codec)
+    plan.write_documents(area, "", ordered[0].codec)
     weights = _weights_of(plan)
     if weights is not None:
         for part in ordered:

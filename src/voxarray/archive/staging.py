@@ -109,8 +109,6 @@ class Staging:
     def proceed(self) -> None:
         """Raise what was found out meanwhile, and would make further work vain.
 
-        Called by the thread that adds small files; those that were added are final.
-
         Raises:
             VoxarrayError: As whoever made this area says.
         """

@@ -154,8 +154,6 @@ class WritePlan:
         """
         digests: list[str | None] = []
         tally = self.tally()
-        # First: into a bucket they are put while voxels are encoded.
-        self.write_grid(area, prefix)
         with (
             # After a failure, closes its file and its thread at once, not when it is collected.
             closing(
@@ -189,7 +187,7 @@ class WritePlan:
             except BaseException:
                 pyramid.abandon()
                 raise
-        self.write_arrays(area, prefix, codec or self.usual_codec)
+        self.write_documents(area, prefix, codec or self.usual_codec)
         if tally is not None:
             tally.write(area, prefix)
         if prefix:  # at the end, since a map of fractions is an error
@@ -270,15 +268,8 @@ class WritePlan:
         observe = None if tally is None else tally.add
         return PyramidWriter(writers, self.metadata.factors, self.reduction, convert, cpu, observe)
 
-    def write_grid(self, area: Staging, prefix: str) -> None:
-        """Write what no voxel and no codec changes: groups, coordinates, the NIfTI header."""
-        for number in range(len(self.layouts)):
-            write_level_group(area, f"{prefix}{level_name(number)}")
-        write_coordinates(area, f"{prefix}{level_name(0)}", self.source.grid)
-        write_nifti_header(area, prefix, self.source, self.storage)
-
-    def write_arrays(self, area: Staging, prefix: str, codec: Codec) -> None:
-        """Write the metadata of the image and of the arrays of its levels."""
+    def write_documents(self, area: Staging, prefix: str, codec: Codec) -> None:
+        """Write all but the voxels: metadata of all levels, coordinates, the NIfTI header."""
         grid = self.source.grid
         attributes = self.metadata.attributes(grid.shape, of_image=bool(prefix))
         area.write(f"{prefix}zarr.json", documents.dump(documents.group(attributes)))
@@ -291,6 +282,9 @@ class WritePlan:
                 layout, self.storage.dtype, codec, axis, self.storage.kept, is_base=number == 0
             )
             area.write(f"{folder}/{IMAGE}/zarr.json", array)
+            write_level_group(area, folder)
+        write_coordinates(area, f"{prefix}{level_name(0)}", grid)
+        write_nifti_header(area, prefix, self.source, self.storage)
 
 
 def _reader_of(box: Box, block: NDArray) -> Callable[[Box], NDArray]:
