@@ -79,9 +79,9 @@ def _left(
     layers = layer_leftovers(inside.values(), manifest, _reader(archive)) if named_keys else set()
     keys_by_root: dict[str, list[str]] = {}
     for key, relative in inside.items():
-        is_stray = not named_keys and bool(LAYOUT.fullmatch(plain(relative)))
+        is_stray = bool(LAYOUT.fullmatch(plain(relative))) or is_leftover(relative, root)
         is_signpost = bool(root) and relative == TOP
-        is_left = is_stray or relative in layers or is_leftover(relative, root)
+        is_left = relative in layers if named_keys else is_stray
         if relative not in named_keys and not is_signpost and is_left:
             keys_by_root.setdefault(of_key(relative), []).append(key)
     return keys_by_root

@@ -349,13 +349,13 @@ def there(bucket: WritableObjects, overwrite: bool) -> tuple[Manifest, Stamp] | 
     except VoxarrayError:  # a damaged one of ours may be replaced, another program's may not
         if not stored[0].startswith(manifests.BEGINNING):
             raise
-        require_replaceable_keys(bucket.url, keys, None)
+        require_replaceable_keys(bucket.url, keys, None, bucket.whole)
         return Manifest({}, {}), stored[1]
-    require_replaceable_keys(bucket.url, keys, set(manifest.files))
+    require_replaceable_keys(bucket.url, keys, set(manifest.files), bucket.whole)
     return manifest, stored[1]
 
 
 def require_unclaimed(bucket: WritableObjects, keys: Mapping[str, Stamp]) -> None:
     """Raise `ArchiveExistsError` unless all that is there was left by writers of an archive."""
     top = bucket.fetch(TOP, SMALL) if TOP in keys else None
-    require_replaceable_keys(bucket.url, keys, None, None if top is None else top[0])
+    require_replaceable_keys(bucket.url, keys, None, bucket.whole, None if top is None else top[0])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
+from voxarray.archive.foreign_folders import Read, left_by_writers
 from voxarray.archive.layer_names import FOLDER, LIST, list_document, names_in
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.replaceable import is_our_group
 from voxarray.archive.replaced_manifests import generation_of
-from voxarray.archive.root_prefix import LAYOUT, TOP, is_stray, root_of
-
-Read = Callable[[str], bytes | None]
-"""Bytes of an object; None if there is none."""
+from voxarray.archive.root_prefix import LAYOUT, TOP, root_of
 
 
 def layer_leftovers(keys: Iterable[str], manifest: Manifest, read: Read) -> set[str]:
@@ -37,7 +35,7 @@ def layer_leftovers(keys: Iterable[str], manifest: Manifest, read: Read) -> set[
         layer_keys = [key for key in unnamed if key.startswith(folder)]
         if _is_ours(layer_keys, root, read(folder + TOP)):
             leftovers |= set(layer_keys)
-    leftovers |= {key for key in unnamed if is_stray(key, root)}
+    leftovers |= left_by_writers(unnamed, root, read)
     if root + LIST in unnamed and is_own_list(read(root + LIST)):
         leftovers.add(root + LIST)
     return leftovers

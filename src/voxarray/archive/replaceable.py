@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from voxarray.archive import manifest as manifests
+from voxarray.archive.foreign_folders import Read, left_by_writers
 from voxarray.archive.metadata import KEY
-from voxarray.archive.root_prefix import LAYOUT, TOP, is_leftover, is_stray, root_of
+from voxarray.archive.root_prefix import LAYOUT, TOP, root_of
 from voxarray.core.errors import ArchiveExistsError
 from voxarray.storage.file_identity import refuse_special
 
@@ -50,7 +51,11 @@ def require_replaceable(path: str) -> None:
 
 
 def require_replaceable_keys(
-    url: str, keys: Collection[str], named: set[str] | None, top: bytes | None = None
+    url: str,
+    keys: Collection[str],
+    named: set[str] | None,
+    read: Read,
+    top: bytes | None = None,
 ) -> None:
     """As `require_replaceable`, for objects below a place in a bucket.
 
@@ -58,6 +63,7 @@ def require_replaceable_keys(
         url: The place.
         keys: Of all objects there.
         named: Keys that our manifest names; None if there is no manifest of ours.
+        read: Reads a small object there.
         top: Content of ``zarr.json``, if that exists and a manifest does not.
 
     Raises:
@@ -71,8 +77,9 @@ def require_replaceable_keys(
             path=url,
         )
     root = root_of(named or ())
-    left = (key for key in keys if is_leftover(key, root) or is_stray(key, root))
-    known = {*left, *((TOP,) if root else ())}
+    # Without a manifest of ours, `_is_known` takes all keys of the layout for ours.
+    unnamed = [] if named is None else [key for key in keys if key not in named]
+    known = {*left_by_writers(unnamed, root, read), *((TOP,) if root else ())}
     _refuse_foreign(url, [key for key in keys if key not in known and not _is_known(key, named)])
 
 

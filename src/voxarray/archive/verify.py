@@ -346,7 +346,7 @@ def _size_of(store: Store, key: str) -> int | None:
 def _left(store: Store, keys: Iterable[str], manifest: Manifest) -> set[str]:
     """Keys that interrupted writers have left among an archive in a bucket."""
     if isinstance(store, TreeStore | ZipStore):
-        return set()
+        return {key for key in keys if is_leftover(key, root_of(manifest.files))}
     return layer_leftovers(keys, manifest, _reader(store))
 
 
@@ -354,7 +354,7 @@ def _unnamed(key: str, root: str, leftovers: set[str]) -> Iterator[Problem]:
     """The problem of a file that the manifest of the archive at ``root`` does not name."""
     if root and key == TOP:  # the signpost to the root, for other readers
         return
-    code = _LEFTOVER if key in leftovers or is_leftover(key, root) else "EXTRA_FILE"
+    code = _LEFTOVER if key in leftovers else "EXTRA_FILE"
     yield Problem(
         code,
         key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import zarr
 from click.testing import CliRunner
 
 import voxarray as vx
@@ -79,9 +80,14 @@ def test_what_another_writer_left_among_an_archive_is_no_foreign_file(bucket):
     left = ("scale0/image/c/0/0/0/1", "scale1/zarr.json", "scale1/x/c.0", "weight_sums/c/0/0")
     for key in left:
         bucket.put(f"a.ome.zarr/{key}", b"left")
+    group = bucket.get("a.ome.zarr/scale0/zarr.json")
+    bucket.put("a.ome.zarr/scale1/zarr.json", group)
+    size = 12 + len(group)
     assert vx.verify(url) == [] == vx.verify(url, quick=True)
     assert examine(url).notes == [LEFTOVERS]
-    assert [(found.path, found.outcome, found.bytes) for found in clean(url)] == [(url, "left", 16)]
+    assert [(found.path, found.outcome, found.bytes) for found in clean(url)] == [
+        (url, "left", size)
+    ]
     save(url, 1, overwrite=True)
     assert vx.verify(url) == []
     assert [found.outcome for found in clean(url, unlocked=True)] == ["removed"]
@@ -101,3 +107,28 @@ def test_what_others_put_among_an_archive_is_kept(bucket, key):
     with pytest.raises(vx.ArchiveExistsError, match="FOREIGN_FILES"):
         save(url, 1, overwrite=True)
     assert bucket.get(f"a.ome.zarr/{key}") == b"mine"
+
+
+@pytest.mark.parametrize("has_own_root", [False, True])
+@pytest.mark.parametrize("form", [zarr.create_group, zarr.create_array])
+def test_a_level_that_others_put_into_an_archive_is_kept(bucket, tmp_path, form, has_own_root):
+    """Its name is that of a level of ours, and its documents are in the form of others."""
+    url = f"{bucket.url}/a.ome.zarr"
+    save(url)
+    if has_own_root:
+        save(url, 1, overwrite=True)
+    voxels = np.ones((4, 4), "i2")
+    if form is zarr.create_group:
+        zarr.create_group(tmp_path / "scale9").create_array("image", data=voxels)
+    else:  # no group around it
+        zarr.create_array(tmp_path / "scale9" / "image", data=voxels)
+    paths = [path for path in (tmp_path / "scale9").rglob("*") if path.is_file()]
+    mine = {f"a.ome.zarr/{path.relative_to(tmp_path)}": path.read_bytes() for path in paths}
+    for key, data in mine.items():
+        bucket.put(key, data)
+    assert {problem.code for problem in vx.verify(url)} == {"EXTRA_FILE"}
+    assert len(vx.verify(url)) == len(mine)
+    assert clean(url, unlocked=True) == []
+    with pytest.raises(vx.ArchiveExistsError, match="FOREIGN_FILES"):
+        save(url, 2, overwrite=True)
+    assert {key: bucket.get(key) for key in mine} == mine
