@@ -253,6 +253,22 @@ def test_faults_of_the_server(server, bucket, fault):
     assert verify(url) == []
 
 
+def test_a_conflict_is_no_answer_to_a_put_without_condition(server, bucket, monkeypatch):
+    place, answers = WritableObjects.at(bucket.url), [409, 409]
+    monkeypatch.setattr(server, "refuses", lambda _: (answers.pop(), b"") if answers else None)
+    assert place.put("a", b"data") is not None
+    assert bucket.get("a") == b"data"
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_put_that_is_always_refused_is_an_error(server, bucket, monkeypatch, status):
+    place = WritableObjects.at(bucket.url)
+    monkeypatch.setattr(server, "refuses", lambda _: (status, b""))
+    with pytest.raises(TransportError):
+        place.put("a", b"data")
+    monkeypatch.undo()
+
+
 def test_server_that_is_gone_is_named(server, bucket):
     server.faults, server.probability = ("busy",), 1.0
     with pytest.raises(TransportError):

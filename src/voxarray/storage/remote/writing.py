@@ -152,10 +152,11 @@ class WritableObjects:
             try:
                 answer = obstore().put(client, path, data, mode=mode, use_multipart=False)
             except Exception as error:
-                if type(error).__name__ in _TAKEN:
-                    return None
-                if mode != "overwrite" and self._lacks_conditions(error):
-                    raise self._without_conditions(error) from None
+                if mode != "overwrite":  # else it was not said what is there, and nothing is put
+                    if type(error).__name__ in _TAKEN:
+                        return None
+                    if self._lacks_conditions(error):
+                        raise self._without_conditions(error) from None
                 raise
             return Stamp(size, str(answer.get("e_tag") or ""))
 
