@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import time
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -26,6 +27,7 @@ from voxarray.core.errors import (
     ArchiveError,
     ArchiveExistsError,
     MissingFileError,
+    TransportError,
     VoxarrayError,
 )
 from voxarray.storage.remote import objects
@@ -280,6 +282,47 @@ def test_server_that_fails_while_asked_is_no_missing_archive(server, cohort, sca
     finally:
         server.before = lambda _: None
         server.faults = ()
+
+
+def test_server_that_fails_after_another_process_was_quicker(cohort, scans_of, monkeypatch):
+    """Whether its archive is the same cannot be known: that one image fails, and no other."""
+    convert, is_made, late = task.convert, task.is_made, []
+
+    def slower(source, archive, **options):
+        made = convert(source, archive, **options)
+        if "sub-1" in archive:
+            late.append(archive)
+            raise ArchiveExistsError("another process was quicker", path=archive)
+        return made
+
+    def silent(archive, item):
+        if archive in late:
+            raise TransportError("the store does not answer", path=archive)
+        return is_made(archive, item)
+
+    monkeypatch.setattr(task, "convert", slower)
+    monkeypatch.setattr(task, "is_made", silent)
+    made = vx.convert_cohort(scans_of, cohort)
+    assert (made.converted, made.failed) == (COUNT - 1, 1)
+    assert [one.code for one in made.failures] == ["TRANSPORT"]
+
+
+def test_a_report_is_put_after_its_catalogue(server, bucket, cohort, scans_of):
+    """Until then, another process may replace the catalogue, and put the right report."""
+    early = []
+
+    def before(request):
+        if request.startswith("PUT") and request.endswith("catalogue.parquet"):
+            time.sleep(0.5)
+            early.extend(server.objects.beginning_with(f"{bucket.name}/study/cohort/report"))
+
+    server.before = before
+    try:
+        vx.convert_cohort(scans_of, cohort)
+    finally:
+        server.before = lambda _: None
+    assert early == []
+    assert b"4 of 4 images" in bucket.get("study/cohort/report.txt")
 
 
 def test_failed_images_are_reported(cohort, bucket, tmp_path):

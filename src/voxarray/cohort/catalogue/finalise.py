@@ -155,11 +155,9 @@ def _written(
     rows += [catalogue.row_of_missing(by_slug[image.slug], image.failure) for image in missing]
     done = len(rows) - len(missing)
     unplanned = _unplanned(entries, items, zipped)
-    side_by_side(
-        folder.root,
-        lambda: catalogue.write(folder, rows, put),
-        lambda: report_files.write(folder, done, missing, unplanned, put),
-    )
+    catalogue.write(folder, rows, put)
+    # Afterwards: if another process was quicker with the catalogue, its report is the right one.
+    report_files.write(folder, done, missing, unplanned, put)
     _describe(folder)
     strangers = tuple(name for name, entry in entries.items() if entry is None)
     images_by_name: Places = {}

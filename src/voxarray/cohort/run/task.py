@@ -230,7 +230,11 @@ def _attempt(
         # that was to be overwritten, and to which somebody has added content. If it was made of
         # something else, what was known at the beginning of the run is outdated.
         is_refused = task.overwrite and error.code == "CONTENT_ADDED"
-        if not is_refused and is_made(archive, item):
+        try:
+            is_present = not is_refused and is_made(archive, item)
+        except VoxarrayError as silence:  # the store does not answer any more
+            return "failed", failure_of(silence, item.origin.source, opener.places), ""
+        if is_present:
             sync_later(folder.subjects)
             return "present", None, ""
         if task.exists is False and not is_refused:
