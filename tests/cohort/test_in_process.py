@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import dask.config
 import pytest
 from cohort_samples import save, truth
 
+from voxarray.cohort.catalogue import kept_manifests
 from voxarray.cohort.catalogue.journal import Journal, records
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.run import build as build_module
@@ -198,6 +200,16 @@ def test_the_child_of_a_fork_measures_its_own_memory():
                 block = bytearray(64 << 20)
                 del block
             os._exit(0 if not kept and (cost.peak or 0) >= 60 << 20 else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_child_of_a_fork_waits_for_no_lock_of_its_parent():
+    with kept_manifests.keeping("s3://a/subjects"), kept_manifests._manifests.lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            os._exit(len(kept_manifests.kept_in("s3://a/subjects")))
         assert os.waitpid(child, 0)[1] == 0
 
 

@@ -7,6 +7,7 @@ to the put has told, too.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,16 @@ class _Manifests:
 
 
 _manifests = _Manifests()
+
+
+def _forget_parents() -> None:
+    """Start anew in the child of a fork: a thread of the parent may have held the lock."""
+    global _manifests
+    _manifests = _Manifests()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents)
 
 
 @contextmanager
