@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import nibabel as nib
@@ -54,3 +55,15 @@ def test_whoever_adds_one_is_told_what_helps(tmp_path):
     halves = vx.LabelMap(tensor=np.full((1, 6, 5, 4), 0.5, "float32"))
     with pytest.raises(vx.FormatError, match="FRACTIONAL_LABELS"):  # and no warning before it
         archive.add_labels("halves", halves)
+
+
+def test_what_is_advised_keeps_each_label(tmp_path):
+    """Labels of parcellations exceed 255, and a cast to bytes would wrap them silently."""
+    labels = np.array([0, 300, 2035, 14175], "float32").reshape(1, 4, 1, 1)
+    vx.ScalarImage(tensor=np.ones((1, 4, 1, 1), "int16")).save(tmp_path / "a.ome.zarr")
+    archive, label_map = vx.Archive(tmp_path / "a.ome.zarr"), vx.LabelMap(tensor=labels)
+    with pytest.warns(vx.VoxarrayWarning, match="holds the largest label") as told:
+        archive.add_labels("seg", label_map)
+    (advised,) = re.findall(r"astype\('(\w+)'\)", str(told[0].message))
+    archive.add_labels("whole", vx.Lambda(lambda v: v.astype(advised))(label_map))
+    assert set(archive.labels["whole"].count_labels()) == {0, 300, 2035, 14175}

@@ -63,8 +63,8 @@ def warn_of_floats(dtype: np.dtype, name: str, path: str | None) -> None:
 
 FLOAT_LABELS_ADVICE = (
     "OME-Zarr requires integers for labels, so that other programs may refuse it. Its values are "
-    "exact. To store integers, change its type first, for example by "
-    "vx.Lambda(lambda voxels: voxels.astype('uint8'))"
+    "exact. To store integers, change its type first, to one that holds the largest label (in a "
+    "smaller one, labels become others): vx.Lambda(lambda voxels: voxels.astype('int32'))"
 )
 """What is said after a colon of label maps of floats."""
 
