@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import dask.config
 import pytest
 from cohort_samples import save
 
+import voxarray as vx
 from voxarray.archive import held_files, staging
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.run import batches as workers
@@ -21,7 +23,10 @@ from voxarray.cohort.run import build as module
 from voxarray.cohort.run import task
 from voxarray.cohort.run.batches import Batch, convert_batch
 from voxarray.cohort.run.build import ExecutionOptions, build
+from voxarray.cohort.run.interrupts import Stopped
 from voxarray.cohort.run.job import Job
+from voxarray.cohort.run.progress import ProgressListener
+from voxarray.cohort.run.tally import Tally
 from voxarray.core import portable
 from voxarray.storage import synced_names
 
@@ -184,3 +189,42 @@ def test_larger_images_are_synced_one_by_one(scans, tmp_path, monkeypatch, disk)
     monkeypatch.setattr(held_files, "LARGEST", 0)
     build(scans, tmp_path / "out")
     assert (disk.unsynced, disk.folders) == (set(), IMAGES)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_disk_that_refuses_hides_no_interrupt(
+    scans, tmp_path, monkeypatch, disk, threads, number
+):
+    """Names are synced while the interrupt unwinds, and that error replaces it."""
+    sent = []
+
+    def report(done, _):
+        if done and not sent:
+            sent.append(number)
+            disk.refuses = True
+            os.kill(os.getpid(), number)
+
+    expected = KeyboardInterrupt if number == signal.SIGINT else SystemExit
+    with dask.config.set({"voxarray.threads": threads}), pytest.raises(expected) as caught:
+        vx.convert_cohort(scans, tmp_path / "out", progress=report)
+    assert "the run was asked to end" in str(caught.value)
+    assert "cannot be synced" in str(caught.value)
+    assert (tmp_path / "out/report.txt").exists()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Stopped])
+def test_an_interrupt_between_two_results_is_not_lost(tmp_path, disk, kind):
+    (tmp_path / "subjects").mkdir()
+    folder, disk.refuses, tally = str(tmp_path / "subjects"), True, Tally()
+
+    def results():
+        with synced_names.names_synced_together(folder):
+            synced_names.sync_later(folder)
+            raise kind
+            yield
+
+    reason = module._counted(results(), ExecutionOptions(), ProgressListener(), tally)
+    assert (tally.interrupt, tally.unable) == (kind, None)
+    assert reason.startswith("the process was asked to end; ")
+    assert "cannot be synced" in reason

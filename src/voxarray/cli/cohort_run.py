@@ -14,7 +14,7 @@ from voxarray.cohort.convert import watching
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.plan import labels_apart_told
-from voxarray.cohort.run.build import ASKED_TO_END
+from voxarray.cohort.run.interrupts import ASKED_TO_END
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
@@ -154,7 +154,7 @@ def _code(result: CohortResult) -> int:
     if not (result.failed or result.remaining or stopped):
         twice = result.summary is not None and result.summary.namesakes
         return SOME_FAILED if twice else 0  # a cohort cannot open these subjects
-    if result.interrupted_by == ASKED_TO_END and result.remaining:
+    if result.interrupt is not None and result.remaining:
         return STOPPED
     return SOME_FAILED if result.converted + result.present else NOTHING_DONE
 

@@ -28,7 +28,7 @@ from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.plan.previous import plan_or_archives, put_in_place
 from voxarray.cohort.run.added_content import warn_of_deletions
 from voxarray.cohort.run.engine_choice import choose_engine
-from voxarray.cohort.run.interrupts import stoppable
+from voxarray.cohort.run.interrupts import ASKED_TO_END, interrupt_in, stoppable
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.left_labels import LeftLabels
 from voxarray.cohort.run.numbers import is_count, require_part
@@ -57,10 +57,6 @@ from voxarray.storage.small_files import make_folder, side_by_side
 from voxarray.storage.spare_folders import folders_reused
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-
-ASKED_TO_END = "the process was asked to end"
-"""Why a run stopped that got a signal."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExecutionOptions:
@@ -363,6 +359,9 @@ def _counted(
         tally.interrupt = type(interrupt)
         return ASKED_TO_END
     except VoxarrayError as error:
+        tally.interrupt = interrupt_in(error)
+        if tally.interrupt is not None:
+            return f"{ASKED_TO_END}; {error}"
         if not has_results:
             tally.unable = error
         return str(error)

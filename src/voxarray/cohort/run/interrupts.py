@@ -22,6 +22,25 @@ class Stopped(KeyboardInterrupt):
     """The process was asked to end; like Ctrl-C, ``except Exception`` does not catch it."""
 
 
+ASKED_TO_END = "the process was asked to end"
+"""Why a run stopped that got a signal."""
+
+
+def interrupt_in(error: BaseException | None) -> type[KeyboardInterrupt] | None:
+    """Kind of the interrupt that an error is, or that it hides; None if nobody interrupted.
+
+    Cleaning up after an interrupt may fail, as syncing the last names does. Python then raises that
+    failure, and keeps the interrupt as its context.
+    """
+    seen = list[BaseException]()
+    while error is not None and error not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return type(error)
+        seen.append(error)
+        error = error.__context__
+    return None
+
+
 class EndedBySignal(SystemExit):
     """A signal asked the process to end, and what was done is recorded; exits with `STOPPED`.
 

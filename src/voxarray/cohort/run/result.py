@@ -8,7 +8,7 @@ from voxarray.cohort.catalogue.finalise import Summary
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
-from voxarray.cohort.run.interrupts import let_go_on
+from voxarray.cohort.run.interrupts import ASKED_TO_END, let_go_on
 from voxarray.core.errors import VoxarrayError
 from voxarray.core.html_table import html_table
 
@@ -145,12 +145,13 @@ class CohortResult:
         there = self.converted + self.present
         done = f"{there:,} of {there + self.failed + self.remaining:,} images are there"
         failed = f", {self.failed:,} failed" if self.failed else ""
+        more = self.interrupted_by.removeprefix(ASKED_TO_END)  # what the disk refused meanwhile
         if not self.remaining:
-            return f"the run was asked to end when it was done: {done}{failed}"
+            return f"the run was asked to end when it was done: {done}{failed}{more}"
         remaining = "1 remains" if self.remaining == 1 else f"{self.remaining:,} remain"
         return (
             f"the run was asked to end before it was done: {done}{failed}, {remaining}; make the "
-            "same call again to go on"
+            f"same call again to go on{more}"
         )
 
     def _shortfall(self) -> str:
