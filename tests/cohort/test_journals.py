@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+from functools import partial
 
 import pytest
 from cohort_samples import report_codes, run, save
@@ -145,3 +148,34 @@ def test_a_failure_in_the_words_of_a_newer_release_counts(tmp_path):
         assert "unexpected" not in done.output, done.output
         assert list(report_codes(cohort).values()) == ["BAD_GZIP"]
     assert "BAD_GZIP: it is damaged" in done.output
+
+
+@pytest.mark.parametrize("moment", ["end", "short write", "removed"])
+def test_a_file_that_cannot_be_closed_is_given_up(tmp_path, monkeypatch, moment):
+    """NFS tells of a full disk when a file is closed, whose number another file then gets."""
+    journal, close = Journal(str(tmp_path / "journal")), os.close
+    journal.append({"slug": "a", "status": "converted"})
+    given_up = journal._fd
+
+    def refusing(fd):
+        close(fd)
+        if fd == given_up:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", refusing)
+        if moment == "short write":
+            patched.setattr(os, "write", lambda _, line: len(line) - 1)
+        elif moment == "removed":
+            shutil.rmtree(tmp_path / "journal")
+        record = {"slug": "b", "status": "converted"}
+        call = journal.close if moment == "end" else partial(journal.append, record)
+        with pytest.raises(OSError, match="No space"):
+            call()
+    other = os.open(tmp_path / "voxels", os.O_RDWR | os.O_CREAT)
+    assert other == given_up
+    journal.append({"slug": "c", "status": "converted"})
+    journal.close()
+    assert os.read(other, 100) == b""
+    os.close(other)
+    assert "c" in {one["slug"] for one in records(str(tmp_path / "journal"))}

@@ -84,15 +84,13 @@ class Journal:
         with self._lock:
             # A worker may outlive a cohort that is deleted and made again at the same place.
             if self._fd is not None and os.fstat(self._fd).st_nlink == 0:
-                os.close(self._fd)
-                self._fd = None
+                self._close()
             if self._fd is None:
                 self._fd = self._create()
             # A full disk may take only a part of the line, which readers then skip. The next record
             # begins another file: behind that part it would be skipped, too.
             if os.write(self._fd, line) != len(line):
-                os.close(self._fd)
-                self._fd = None
+                self._close()
                 raise OSError(28, os.strerror(28), self._folder)
             if how == "synced":
                 os.fsync(self._fd)
@@ -100,9 +98,14 @@ class Journal:
     def close(self) -> None:
         """Close the file; the next record begins another one."""
         with self._lock:
-            if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
+            self._close()
+
+    def _close(self) -> None:
+        # Even if the system refuses, as network file systems do on a full disk, the descriptor is
+        # gone: its number soon belongs to another file, which would get the next lines.
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
     def _create(self) -> int:
         os.makedirs(self._folder, exist_ok=True)
