@@ -12,6 +12,8 @@ import pytest
 from cohort_samples import save, truth
 
 import voxarray as vx
+from voxarray.cohort.run import build
+from voxarray.cohort.run.in_process import InProcess
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 SCANS = 6
@@ -210,3 +212,73 @@ def test_a_script_does_not_go_on(tmp_path, workers, number):
     assert "of 30 images are there" in done.stderr, done.stderr
     assert done.returncode == (75 if number == signal.SIGTERM else -signal.SIGINT)
     assert len(vx.Cohort(tmp_path / "out")) > 0
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("later", SIGNALS)
+def test_later_signals_do_not_disturb_the_catalogue(scans, tmp_path, monkeypatch, number, later):
+    conclude = build.conclude
+
+    def disturbed(*given):
+        os.kill(os.getpid(), later)
+        return conclude(*given)
+
+    # If it is not ignored, this process shall not be ended by it.
+    heard = []
+    monkeypatch.setattr(build, "conclude", disturbed)
+    before = signal.getsignal(later)
+    if later == signal.SIGTERM:
+        signal.signal(later, lambda *_: heard.append(later))
+    own = signal.getsignal(later)
+    try:
+        check_goes_on(
+            number, lambda told: vx.convert_cohort(scans, tmp_path / "out", progress=told)
+        )
+        assert signal.getsignal(later) is own
+    finally:
+        signal.signal(later, before)
+    assert heard == []
+    assert (tmp_path / "out/report.txt").exists()
+
+
+def test_an_earlier_interrupt_is_over(scans, tmp_path, monkeypatch):
+    """A script may convert because of an interrupt, and an error is not taken for that."""
+
+    def refuse(*_):
+        raise vx.TransportError("no workers", code="NO_WORKERS")
+        yield
+
+    monkeypatch.setattr(InProcess, "run", refuse)
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(vx.TransportError, match="no workers"):
+            vx.convert_cohort(scans, tmp_path / "out", progress=False)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_catalogue_that_cannot_be_written_hides_no_interrupt(
+    scans, tmp_path, monkeypatch, number
+):
+    def refuse(*_):
+        raise vx.ArchiveError("no space is left", code="NO_SPACE")
+
+    monkeypatch.setattr(build, "conclude", refuse)
+    told = check_goes_on(
+        number, lambda told: vx.convert_cohort(scans, tmp_path / "out", progress=told)
+    )
+    assert "the run was asked to end before it was done" in told
+    assert "no space is left" in told
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_warning_as_an_error_hides_no_interrupt(scans, tmp_path, monkeypatch, number):
+    def warn(_):
+        raise vx.VoxarrayWarning("FLOAT_LABELS: of floats")
+
+    monkeypatch.setattr(build.LeftLabels, "warn", warn)
+    told = check_goes_on(
+        number, lambda told: vx.convert_cohort(scans, tmp_path / "out", progress=told)
+    )
+    assert "the run was asked to end before it was done" in told
+    assert "FLOAT_LABELS" in told

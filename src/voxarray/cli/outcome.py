@@ -154,12 +154,14 @@ def told_when_stopped(destination: str) -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         state = f"{destination} is not made"
         if is_url(destination) or os.path.lexists(os.path.expanduser(destination)):
             shown = path_without_secrets(destination)
             state = f"work on {shown} is not finished; what is there stays"
-        console().complain(f"stopped: {state}; run the same command again to resume")
+        # What then went wrong, as recording what is done on a full disk.
+        why = f" ({_named(cause)})" if isinstance(cause := interrupt.__cause__, Exception) else ""
+        console().complain(f"stopped: {state}{why}; run the same command again to resume")
         sys.exit(STOPPED)
 
 

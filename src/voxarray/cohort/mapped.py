@@ -205,13 +205,14 @@ class Mapped(Sequence[Subject]):
         with nullcontext(watcher) if watcher is not None else watching(progress) as listener:
             done = self.make(destination, options, run, listener, mixed=mixed)
         if done.replaced and not run.overwrite:
-            warn_caller(
-                f"PIPELINE_REPLACED: {done.replaced_told}. {CohortLayout.of(destination).root} now "
-                "holds what this pipeline makes; to keep the results of both, choose another "
-                "folder for one of them, and to replace them without this warning give "
-                "overwrite=True",
-                VoxarrayWarning,
-            )
+            with done.hiding_no_interrupt():
+                warn_caller(
+                    f"PIPELINE_REPLACED: {done.replaced_told}. "
+                    f"{CohortLayout.of(destination).root} now holds what this pipeline makes; to "
+                    "keep the results of both, choose another folder for one of them, and to "
+                    "replace them without this warning give overwrite=True",
+                    VoxarrayWarning,
+                )
         done.require_all(CohortLayout.of(destination))
         if run.partition is not None:
             return done

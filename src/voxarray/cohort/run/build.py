@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -28,7 +29,12 @@ from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.plan.previous import plan_or_archives, put_in_place
 from voxarray.cohort.run.added_content import warn_of_deletions
 from voxarray.cohort.run.engine_choice import choose_engine
-from voxarray.cohort.run.interrupts import ASKED_TO_END, interrupt_in, stoppable
+from voxarray.cohort.run.interrupts import (
+    ASKED_TO_END,
+    interrupt_in,
+    stoppable,
+    undisturbed_once_asked,
+)
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.left_labels import LeftLabels
 from voxarray.cohort.run.numbers import is_count, require_part
@@ -57,6 +63,7 @@ from voxarray.storage.small_files import make_folder, side_by_side
 from voxarray.storage.spare_folders import folders_reused
 
 Sources = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionOptions:
@@ -143,7 +150,8 @@ def build(
         locations = {item.source: item.location for item in inputs}
     openers = _file_openers(locations)
     result = execute(plan, openers, destination, options, run, watcher, found=found)
-    watcher.warn()
+    with result.hiding_no_interrupt():
+        watcher.warn()
     return replace(result, census=census, labels_apart=0 if run.partition else plan.labels_apart)
 
 
@@ -296,27 +304,22 @@ def execute(
         seen = found.catalogue
         found.release()  # the run may take hours, and reads them again when it ends
     job = Job(to_convert, opener_of, folder.root, options, run.overwrite, overlapping, absent)
-    with keeping(folder.subjects):
-        with folders_reused(folder.staging):
-            interrupted_by = carry_out(engine, job, run, watcher, tally)
-        Journal.of(folder.journal).close()
-        if not is_url(folder.root):
-            remove_staging(folder, plan, run)
-        if run.partition is not None:
-            part_failures.write(folder, run.partition, tally.failures)
-        summary = None if run.partition else conclude(folder, plan.items, plan.zipped, seen)
-    if summary is not None:
-        if interrupted_by and not run.overwrite:  # else an archive may be that of before
-            note_unheard(tally, to_convert, summary, watcher)
-        note_overtaken(tally, items, to_convert, summary)
-    remaining = len(items) - tally.present - tally.converted - tally.failed
-    return CohortResult(
-        *(tally.converted, tally.present, tally.failed, remaining, summary, interrupted_by),
-        failures=tuple(image.failure for image in tally.failures),
-        unable=tally.unable,
-        replaced=tally.replaced,
-        interrupt=tally.interrupt,
-    )
+    with undisturbed_once_asked():
+        with keeping(folder.subjects):
+            with folders_reused(folder.staging):
+                interrupted_by = carry_out(engine, job, run, watcher, tally)
+            with tally.result(len(items), interrupted_by).hiding_no_interrupt():
+                Journal.of(folder.journal).close()
+                if not is_url(folder.root):
+                    remove_staging(folder, plan, run)
+                if run.partition is not None:
+                    part_failures.write(folder, run.partition, tally.failures)
+                summary = None if run.partition else conclude(folder, plan.items, plan.zipped, seen)
+        if summary is not None:
+            if interrupted_by and not run.overwrite:  # else an archive may be that of before
+                note_unheard(tally, to_convert, summary, watcher)
+            note_overtaken(tally, items, to_convert, summary)
+    return tally.result(len(items), interrupted_by, summary)
 
 
 def carry_out(
@@ -341,7 +344,7 @@ def _counted(
     results: Iterator[Result], run: ExecutionOptions, watcher: ProgressListener, tally: Tally
 ) -> str:
     """Count results until the end or a reason to stop; returns the reason."""
-    has_results = False
+    has_results, handled = False, sys.exc_info()[1]
     try:
         with stoppable():
             for result in results:
@@ -359,7 +362,7 @@ def _counted(
         tally.interrupt = type(interrupt)
         return ASKED_TO_END
     except VoxarrayError as error:
-        tally.interrupt = interrupt_in(error)
+        tally.interrupt = interrupt_in(error, handled)
         if tally.interrupt is not None:
             return f"{ASKED_TO_END}; {error}"
         if not has_results:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from voxarray.cohort.catalogue.finalise import Summary
@@ -92,6 +94,22 @@ class CohortResult:
         if self.labels_apart:
             facts["label maps in archives of their own"] = str(self.labels_apart)
         return facts | ({"stopped because": self.interrupted_by} if self.interrupted_by else {})
+
+    @contextmanager
+    def hiding_no_interrupt(self) -> Iterator[None]:
+        """Let an error of the body be the cause of the interrupt, if one ended the run.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C ended the run; the message has the error, too.
+            SystemExit: Another signal did (exit code 75).
+            Exception: That of the body, if no interrupt ended the run.
+        """
+        try:
+            yield
+        except Exception as error:  # also of the system, and warnings that are errors
+            if self.interrupt is None:
+                raise
+            let_go_on(self.interrupt, f"{self._interrupted()}; then: {error}", error)
 
     def require_able(self) -> None:
         """Raise what ended the run: a signal, or an error because of which no worker could work.

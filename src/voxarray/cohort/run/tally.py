@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from voxarray.cohort.catalogue.finalise import Summary
 from voxarray.cohort.catalogue.part_failures import Failed
+from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.errors import VoxarrayError
 
@@ -52,3 +54,22 @@ class Tally:
         else:
             self.present -= 1
         self.failures.append(failed)
+
+    def result(
+        self, images: int, interrupted_by: str, summary: Summary | None = None
+    ) -> CohortResult:
+        """What the run did.
+
+        Args:
+            images: Number of images that were to be there.
+            interrupted_by: Why it ended early; empty if it did not.
+            summary: Of the whole cohort, once it is made.
+        """
+        remaining = images - self.present - self.converted - self.failed
+        return CohortResult(
+            *(self.converted, self.present, self.failed, remaining, summary, interrupted_by),
+            failures=tuple(image.failure for image in self.failures),
+            unable=self.unable,
+            replaced=self.replaced,
+            interrupt=self.interrupt,
+        )
