@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from cohort_samples import save, truth
@@ -282,3 +283,27 @@ def test_a_warning_as_an_error_hides_no_interrupt(scans, tmp_path, monkeypatch, 
     )
     assert "the run was asked to end before it was done" in told
     assert "FLOAT_LABELS" in told
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_catalogue_that_cannot_be_read_hides_no_interrupt(cohort, number):
+    """Layers are told to the catalogue, and counted in it, when somebody has asked to end."""
+    pytest.importorskip("torch")
+    catalogue = Path(cohort.path) / "catalogue.parquet"
+    assert catalogue.exists()
+    seen = []
+
+    def ending(subject):
+        seen.append(subject)
+        if len(seen) == 3:
+            catalogue.write_bytes(b"damaged")
+            os.kill(os.getpid(), number)
+        return subject
+
+    expected = KeyboardInterrupt if number == signal.SIGINT else SystemExit
+    with pytest.raises(expected) as caught:
+        vx.infer(bright, cohort, patch_size=8, preprocess=ending, progress=False)
+    assert isinstance(caught.value.__cause__, vx.VoxarrayError)
+    if number != signal.SIGINT:
+        assert "the run was asked to end" in str(caught.value)
+        assert str(caught.value.__cause__) in str(caught.value)

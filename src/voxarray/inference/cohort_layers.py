@@ -161,8 +161,10 @@ def add_layers(
                 executor=executor,
                 progress=progress,
             )
-    except Stopped:
-        let_go_on(Stopped, _interrupted(cohort, layer))
+    except Stopped as stopped:
+        cause = stopped.__cause__ if isinstance(stopped.__cause__, Exception) else None
+        more = "" if cause is None else f"; then: {cause}"
+        let_go_on(Stopped, _interrupted(cohort, layer) + more, cause)
     failures = {name: error for name, error in ends.items() if error is not None}
     if failures:
         messages = "; ".join(
@@ -209,10 +211,13 @@ def ends_of_layers(
                 except Exception as error:  # ours, of the user's transform, or of a lost worker
                     ends[name] = error
             why = first_task.exception() if first_task is not None else None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         # A layer may have been published, though the catalogue does not list it yet. The same goes
         # for workers, to which the signal may have been sent, too.
-        _tell_of_found(cohort, begun, layer)
+        try:
+            _tell_of_found(cohort, begun, layer)
+        except Exception as error:  # also warnings that are errors: the script would go on
+            raise interrupt from error
         raise
     if why is not None:
         raise workers_not_started(workers, why) from why
@@ -221,8 +226,14 @@ def ends_of_layers(
 
 
 def _interrupted(cohort: Cohort, layer: str) -> str:
-    """How far a run came that was asked to end."""
-    rows = Cohort(cohort.path).table
+    """How far a run came that was asked to end, if that can be read."""
+    try:
+        rows = Cohort(cohort.path).table
+    except (VoxarrayError, OSError) as error:
+        return (
+            f"the run was asked to end, and how many subjects have the layer {layer!r} cannot be "
+            f"read ({error}); make the same call again to go on"
+        )
     wanted = rows[rows["subject"].isin(cohort.names)]
     pairs = zip(wanted["subject"], wanted["labels"], strict=True)
     done = len({subject for subject, labels in pairs if layer in labels})
