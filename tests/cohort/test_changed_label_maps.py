@@ -124,6 +124,24 @@ def test_what_a_removed_label_map_decided_on_is_made_again(cohort, tmp_path):
     assert np.array_equal(found, vx.Cohort(cohort)["a"].t2.numpy())
 
 
+def test_parts_of_a_failure_are_planned_again_with_the_label_map_that_lacked(cohort, tmp_path):
+    """Parts told of the failure for ever, since the plan counted as that of now."""
+    mapped = vx.Cohort(cohort).map(vx.Mask("brain"))
+    mapped.plan(tmp_path / "made")
+    with pytest.raises(vx.VoxarrayError, match="4 images failed"):
+        mapped.save(tmp_path / "made", partition=(1, 1), progress=False)
+    for name in ("a", "b"):
+        scan = vx.Cohort(cohort)[name].t1
+        vx.Archive(scan.path).add_labels("brain", everywhere(cohort, 1))
+    mapped = vx.Cohort(cohort).map(vx.Mask("brain"))
+    with pytest.raises(vx.FormatError, match=r"STALE_PLAN.*label maps") as stale:
+        mapped.save(tmp_path / "made", partition=(1, 1), progress=False)
+    for advice in ("plan()", "without --partition", "--slurm"):
+        assert advice in str(stale.value)
+    mapped.plan(tmp_path / "made")
+    assert mapped.save(tmp_path / "made", partition=(1, 1), progress=False).failed == 0
+
+
 @pytest.mark.parametrize("transform", [same, vx.Crop((1, 0, 0))])
 def test_parts_are_of_the_label_maps_that_were_planned(cohort, tmp_path, transform):
     correct(cohort)

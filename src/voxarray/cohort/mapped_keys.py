@@ -78,7 +78,8 @@ class MappedKeys:
     @property
     def of_failing(self) -> str:
         """Key of all images of a subject that the transform does not fit."""
-        return key_of([self.member.name, *self._all])
+        more = [sorted(self.changes.items())] if self.changes else []  # any of them may be why
+        return key_of([self.member.name, *self._all, *more])
 
     def of_item(self, item: Item) -> str:
         """Key of what was planned."""
