@@ -254,6 +254,21 @@ def test_a_part_of_other_patterns_is_refused(tmp_path):
     assert run(*part, *same).exit_code == 0
     assert run(*part).exit_code == 0  # that of the plan counts
     assert "*_t1" not in (tmp_path / "out/plan.json").read_text()
+
+
+def test_a_part_of_other_columns_is_not_told_to_leave_them_out(tmp_path):
+    """Without its columns, a table cannot be read."""
+    save(tmp_path / "a.nii")
+    (tmp_path / "table.csv").write_text("id,t1,t2\na,a.nii,a.nii\n")
+    places = (tmp_path / "table.csv", tmp_path / "out")
+    same = ("--subject-column", "id", "--image-column", "t1")
+    assert run("plan", *places, *same).exit_code == 0
+    part = ("convert", *places, "--partition", "1/1")
+    refused = run(*part, "--subject-column", "id", "--image-column", "t2")
+    assert "OTHER_OPTIONS" in refused.stderr
+    assert "pass the same ones" in refused.stderr
+    assert "leave them out" not in refused.stderr
+    assert run(*part, *same).exit_code == 0
     assert "patterns or columns" in " ".join(run("convert", "--help").output.split())
 
 

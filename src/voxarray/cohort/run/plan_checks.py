@@ -151,10 +151,13 @@ def require_choice(file: str, plan: Plan, choice: InputSelection) -> None:
     """
     if choice == InputSelection() or plan.choice in (None, choice.digest()):
         return
+    # A table cannot be read without its columns.
+    is_table = choice.image_columns or choice.label_columns or choice.subject_column
+    leave_out = "" if is_table else "leave them out, or "
     raise FormatError(
         f"{file} was planned with other patterns or columns (--image-pattern, --label-pattern, "
-        "--image-column, --label-column, --subject-column) than this part has: leave them out, or "
-        "pass the same ones to convert as to plan, or plan again with these",
+        f"--image-column, --label-column, --subject-column) than this part has: {leave_out}pass "
+        "the same ones to convert as to plan, or plan again with these",
         code="OTHER_OPTIONS",
         path=file,
     )
