@@ -77,6 +77,42 @@ def test_every_subject_is_predicted_and_nothing_twice(cohort, net, model, tmp_pa
     assert again.names == made.names
 
 
+def bright_within_any(subject):
+    """Mentions no label map by name, and looks at each."""
+    scan = subject.get_first_image()
+    voxels = scan.numpy()
+    for image in subject.values():
+        if isinstance(image, vx.LabelMap):
+            voxels = voxels * (image.numpy() > 0) * 2
+    return vx.Subject({"image": vx.ScalarImage(tensor=voxels, affine=scan.affine)})
+
+
+def test_predictions_follow_label_maps_that_preprocessing_names_nowhere(cohort, tmp_path):
+    """Which of them it looks at is not known, so that each counts."""
+
+    def bright(patches):
+        return torch.cat([1 - patches, patches - 1], dim=1)
+
+    def predict():
+        options = {"patch_size": 8, "preprocess": bright_within_any, "progress": False}
+        vx.infer(bright, vx.Cohort(cohort.path), tmp_path / "labels", **options)
+        return {p: p.stat().st_mtime_ns for p in (tmp_path / "labels" / "subjects").iterdir()}
+
+    scan = vx.ScalarImage(cohort[0].get_first_image().path)
+    masks = [(scan.numpy() > limit).astype("u1") for limit in (0.2, 0.7)]
+    wide, tight = (vx.LabelMap(tensor=mask, affine=scan.affine) for mask in masks)
+    before = predict()
+    for change in ("added", "corrected", "removed"):
+        if change != "added":
+            vx.Archive(scan.path).remove_labels("lesion")
+        if change != "removed":
+            vx.Archive(scan.path).add_labels("lesion", wide if change == "added" else tight)
+        made = predict()
+        assert sum(made[path] != time for path, time in before.items()) == 1, change
+        assert predict() == made
+        before = made
+
+
 def bright_inside(subject):
     return vx.ZNormalization(masking_method="brain")(subject)
 

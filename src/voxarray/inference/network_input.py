@@ -89,6 +89,13 @@ class Scan:
     label_maps: tuple[str, ...]
 
     @property
+    def perhaps_used(self) -> tuple[str, ...]:
+        """All label maps, if preprocessing names none, but may look at each, as in a loop."""
+        if self.preprocess is None or names_its_images(self.preprocess):
+            return ()
+        return () if mentioned_names(self.preprocess) & {*self.label_maps} else self.label_maps
+
+    @property
     def path(self) -> str | None:
         """The file or archive of the first image; None for data in memory."""
         return self.image.source.path

@@ -90,9 +90,9 @@ class InferenceTransform(MakesNamedImages):
         return {PREDICTION: "label" if options.output == "labels" else "intensity"}
 
     def label_maps_used(self, subject: Subject) -> set[str]:
-        """Those that are channels, or that preprocessing asks for."""
+        """Those that are channels, or that preprocessing asks for; all, if it may look at any."""
         scan = self.inference.scan(subject)
-        return {*scan.channels, *scan.others}
+        return {*scan.channels, *scan.others, *scan.perhaps_used}
 
     @property
     def arguments(self) -> dict[str, Any]:
