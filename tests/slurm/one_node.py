@@ -215,13 +215,13 @@ class OneNode:
         rows = self.run("squeue", "-h", "-r", "-o", "%i %T").split("\n")
         return dict(row.split() for row in rows if row)
 
-    def wait_for(self, happens: Any, seconds: float, what: str) -> None:
-        """Wait until something is so."""
+    def wait_for(self, happens: Any, seconds: float, what: str, every: float = 0.3) -> None:
+        """Wait until something is so, which is looked at after so many seconds each time."""
         deadline = time.monotonic() + seconds
         while not happens():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what}; queue: {self.queued()}")
-            time.sleep(0.3)
+            time.sleep(every)
 
     def wait_until_empty(self, seconds: float) -> None:
         """Wait until all jobs are over, those included that jobs submit."""

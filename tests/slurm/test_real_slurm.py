@@ -53,7 +53,8 @@ def processes_of(task: str) -> list[psutil.Process]:
 
 def send(slurm: OneNode, task: str, number: int) -> None:
     """A signal to the process of a task, once it runs."""
-    slurm.wait_for(lambda: processes_of(task), 120, f"{task} does not run")
+    # A task lasts less than a second.
+    slurm.wait_for(lambda: processes_of(task), 120, f"{task} does not run", every=0.02)
     processes_of(task)[0].send_signal(number)
 
 
