@@ -79,10 +79,11 @@ def compared(kind: str, rounds: int, delay: float) -> dict[str, Any]:
 @contextmanager
 def bucket(delay: float) -> Iterator[dict[str, Any]]:
     """An empty bucket, which s3:// reaches; what the object-store library needs to know of it."""
-    command = [sys.executable, str(HERE / "writable_store.py"), str(delay)]
+    command = [sys.executable, str(HERE / "slow_store.py"), str(delay)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        port = int(process.stdout.readline())  # type: ignore[union-attr]
         settings = {
-            "endpoint": process.stdout.readline().strip(),  # type: ignore[union-attr]
+            "endpoint": f"http://127.0.0.1:{port}",
             "region": "us-east-1",
             "access_key_id": "key",
             "secret_access_key": "secret",

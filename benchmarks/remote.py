@@ -89,7 +89,7 @@ def compared(delay: float, options: argparse.Namespace) -> Iterator[dict[str, An
 @contextmanager
 def store(delay: float) -> Iterator[int]:
     """A server of the bucket; its port."""
-    command = [sys.executable, str(HERE / "slow_store.py"), str(BENCH / "data/remote"), str(delay)]
+    command = [sys.executable, str(HERE / "slow_store.py"), str(delay), str(BENCH / "data/remote")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield int(process.stdout.readline())  # type: ignore[union-attr]

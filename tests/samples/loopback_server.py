@@ -75,6 +75,8 @@ class LoopbackHandler(BaseHTTPRequestHandler):
 
 
 def first_and_last(header: str, size: int) -> tuple[int, int]:
-    """The bytes that a ``Range`` of ``bytes=FIRST-[LAST]`` asks for, of an object of some size."""
+    """The bytes that ``bytes=FIRST-[LAST]`` or ``bytes=-LENGTH`` asks for, of an object's size."""
     start, _, end = header.removeprefix("bytes=").partition("-")
+    if not start:
+        return max(0, size - int(end)), size - 1
     return int(start), min(int(end or size), size - 1)
