@@ -32,6 +32,15 @@ def smooth(dtype: str) -> np.ndarray:
     return (np.arange(SIZE) // 7 % 1000).astype(dtype)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "c16"])
+def test_blocks_have_the_size_that_the_profile_says(dtype):
+    chunk = smooth(dtype)
+    for codec in (one.values[0] for one in CODECS):
+        if codec.block:
+            frame = BloscFrame.parse(codec.encode(chunk)[0])
+            assert frame.block == min(codec.block, chunk.nbytes), codec
+
+
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("make", [smooth, lambda dtype: voxels((SIZE,), dtype)])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])

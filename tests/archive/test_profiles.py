@@ -80,14 +80,24 @@ def test_the_chosen_codec_is_near_the_best_on_offer(tmp_path, monkeypatch, name,
         only = type(PROFILES[name])((one,), (one,), PROFILES[name].chunk)
         monkeypatch.setitem(PROFILES, name, only)
         sizes.append(size_of(archive(tmp_path / f"{number}.ome.zarr", array, codec=name, levels=1)))
-    is_quick = name == "default" and codec_of(chosen).cname == "lz4"
-    assert size_of(chosen) <= (1.13 if is_quick else 1.06) * min(sizes)
+    allowed = {"lz4": 1.13, "lz4hc": 1.26}.get(codec_of(chosen).cname, 1.06)
+    assert size_of(chosen) <= (allowed if name == "default" else 1.06) * min(sizes)
 
 
 def test_noise_gets_what_decodes_quickly_and_signal_what_is_small(tmp_path):
     noise = np.random.default_rng(1).normal(0, 2000, (1, 128, 64, 64)).astype("i2")
     assert codec_of(archive(tmp_path / "a.ome.zarr", noise)).cname == "lz4"
-    assert codec_of(archive(tmp_path / "b.ome.zarr", KINDS["12 in 16 bit"]())).cname == "zstd"
+    assert codec_of(archive(tmp_path / "b.ome.zarr", planes_of_bytes("u2"))).cname == "zstd"
+
+
+def test_scans_of_12_bits_get_what_decodes_quickly_and_is_nearly_as_small(tmp_path):
+    scan = KINDS["12 in 16 bit"]()
+    quick = archive(tmp_path / "a.ome.zarr", scan, levels=1)
+    assert codec_of(quick).cname == "lz4hc"
+    small = Codec("zstd", 1, "shuffle", 1 << 17)
+    pieces = scan.astype("i2").reshape(-1)
+    sizes = [one.encoded_size(pieces) for one in (codec_of(quick), small)]
+    assert sizes[0] < 1.25 * sizes[1]
 
 
 def planes_of_bytes(dtype: str) -> np.ndarray:

@@ -21,6 +21,10 @@ from voxarray.core.errors import ChecksumError, FormatError, UnsupportedError
 CRC_BYTES = 4
 _RESIDUE = 0x48674BC7  # crc32c of anything that ends with its own crc32c (little-endian)
 _SAMPLES = 64
+_SPLIT = "lz4", "lz4hc"
+"""With these, blosc splits a block into a stream for each byte of an item, and multiplies the size
+that it is given by the item size.
+"""
 _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
 
@@ -127,9 +131,7 @@ class Codec:
         return [*chain, {"name": "crc32c"}]
 
     def _block_size(self, itemsize: int) -> int:
-        # With lz4, blosc splits blocks into a stream for each byte of an item, and multiplies the
-        # size that it is given by the item size.
-        return self.block // itemsize if self.cname == "lz4" else self.block
+        return self.block // itemsize if self.cname in _SPLIT else self.block
 
     @classmethod
     def from_json(cls, chain: list[Mapping[str, Any]]) -> Codec:
@@ -154,7 +156,7 @@ class Codec:
             return RAW
         settings = chain[1]["configuration"]
         cname, block = str(settings["cname"]), int(settings.get("blocksize", 0))
-        if cname == "lz4":
+        if cname in _SPLIT:
             block *= int(settings.get("typesize", 1))
         return cls(cname, int(settings["clevel"]), str(settings["shuffle"]), block)
 
