@@ -147,6 +147,27 @@ def test_a_trial_tries_a_mebibyte_at_most(tmp_path, monkeypatch, name, dtype):
     assert all(size <= 1 << 20 for size in tried.values())
 
 
+def test_what_is_far_too_large_is_tried_on_one_piece_alone(tmp_path, monkeypatch):
+    tried: dict[str, int] = {}
+    size_of_one = Codec.encoded_size
+
+    def counted(codec: Codec, piece: np.ndarray) -> int:
+        name = f"{codec.cname} {codec.shuffle}"
+        tried[name] = tried.get(name, 0) + 1
+        return size_of_one(codec, piece)
+
+    monkeypatch.setattr(Codec, "encoded_size", counted)
+    # Bits in no order, which turning them does not help.
+    archive(tmp_path / "a.ome.zarr", planes_of_bytes("u2"), levels=1)
+    assert tried == {
+        "zstd shuffle": 2,
+        "zstd noshuffle": 2,
+        "zstd bitshuffle": 1,
+        "lz4hc shuffle": 1,
+        "lz4 bitshuffle": 1,
+    }
+
+
 def test_what_fills_up_chunks_at_the_far_ends_is_not_tried(tmp_path):
     # By the zeros in most of its chunks zstd would seem to gain more than it does.
     rng = np.random.default_rng(3)

@@ -35,7 +35,7 @@ _SHARE = 8
 
 _PIECES = 4
 
-_GAIN = 20
+_GAIN = 19, 20
 """A later codec of the list must save a twentieth of the size, since it takes longer to decode."""
 
 _LIMITS = {"lz4": (9, 8), "lz4hc": (5, 4)}
@@ -43,6 +43,9 @@ _LIMITS = {"lz4": (9, 8), "lz4hc": (5, 4)}
 faster: lz4 with bitshuffle about 1.2 to 2 times as fast, lz4hc with shuffle about 2.5 times. The
 limits are fixed, since measured times would make other archives on another day.
 """
+
+_HOPELESS = 9, 8
+"""How far a codec may exceed its limit on the first piece, to be tried on the others, too."""
 
 _EVIDENCE = 1 << 12
 """Encoded bytes below which a trial says too little about the image."""
@@ -170,18 +173,15 @@ class Trial:
         pieces = self._pieces(box, read)
         if not pieces:
             return None
-        best, smallest = self.candidates[0], self._size(self.candidates[0], pieces)
-        if smallest < _EVIDENCE:
+        best = self.candidates[0]
+        sizes = [best.encoded_size(piece) for piece in pieces]
+        if sum(sizes) < _EVIDENCE:
             return best
         for codec in self.candidates[1:]:
-            size = self._size(codec, pieces)
-            if best.cname == "zstd" and codec.cname in _LIMITS:
-                times, parts = _LIMITS[codec.cname]
-                is_better = size * parts < smallest * times
-            else:
-                is_better = size < smallest - smallest // _GAIN
-            if is_better:
-                best, smallest = codec, size
+            limit = _GAIN if best.cname != "zstd" else _LIMITS.get(codec.cname, _GAIN)
+            smaller = _sizes_within(limit, sizes, codec, pieces)
+            if smaller is not None:
+                best, sizes = codec, smaller
         return best
 
     def _pieces(self, box: Region, read: Callable[[Region], NDArray]) -> list[NDArray]:
@@ -221,6 +221,21 @@ class Trial:
         start = max(0, chunk.size - count) // 2
         return chunk[start : start + count].copy()
 
-    @staticmethod
-    def _size(codec: Codec, pieces: list[NDArray]) -> int:
-        return sum(codec.encoded_size(piece) for piece in pieces)
+
+def _sizes_within(
+    limit: tuple[int, int], sizes: list[int], codec: Codec, pieces: list[NDArray]
+) -> list[int] | None:
+    """Encoded sizes of the pieces; None if they exceed a limit.
+
+    Args:
+        limit: Numerator and denominator of the share of ``sizes`` below which they must stay.
+        sizes: Of the pieces with another codec.
+        codec: Encodes them.
+        pieces: Parts of chunks.
+    """
+    times, parts = limit
+    first = codec.encoded_size(pieces[0])
+    if first * parts * _HOPELESS[1] > sizes[0] * times * _HOPELESS[0]:
+        return None
+    own = [first, *(codec.encoded_size(piece) for piece in pieces[1:])]
+    return own if sum(own) * parts < sum(sizes) * times else None
