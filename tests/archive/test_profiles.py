@@ -168,6 +168,21 @@ def test_what_is_far_too_large_is_tried_on_one_piece_alone(tmp_path, monkeypatch
     }
 
 
+def test_the_sum_of_all_pieces_decides_not_the_first(tmp_path):
+    rng = np.random.default_rng(4)
+    array = np.zeros((1, 256, 64, 64), "i2")
+    array[:, :64] = np.repeat(rng.integers(0, 9, (64, 64)), 64).reshape(64, 64, 64)  # zstd's
+    chosen = codec_of(archive(tmp_path / "a.ome.zarr", array, levels=1))
+    assert chosen.cname == "zstd"
+    axis = np.linspace(0, 3, 64)
+    smooth_part = np.cos(axis)[:, None, None] * np.cos(axis)[:, None] * np.cos(axis) * 1500
+    for start in (64, 128, 192):
+        noise = rng.normal(0, 20, (64, 64, 64))
+        array[0, start : start + 64] = smooth_part + 1600 + noise
+    chosen = codec_of(archive(tmp_path / "b.ome.zarr", array, levels=1))
+    assert chosen.cname != "zstd"
+
+
 def test_what_fills_up_chunks_at_the_far_ends_is_not_tried(tmp_path):
     # By the zeros in most of its chunks zstd would seem to gain more than it does.
     rng = np.random.default_rng(3)

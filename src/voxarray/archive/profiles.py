@@ -45,7 +45,7 @@ limits are fixed, since measured times would make other archives on another day.
 """
 
 _HOPELESS = 9, 8
-"""How far a codec may exceed its limit on the first piece, to be tried on the others, too."""
+"""How far a codec may exceed its limit on the largest piece, to be tried on the others, too."""
 
 _EVIDENCE = 1 << 12
 """Encoded bytes below which a trial says too little about the image."""
@@ -177,6 +177,9 @@ class Trial:
         sizes = [best.encoded_size(piece) for piece in pieces]
         if sum(sizes) < _EVIDENCE:
             return best
+        # The piece with the most signal first: it says most about the sum.
+        order = sorted(range(len(pieces)), key=lambda i: -sizes[i])
+        pieces, sizes = [pieces[i] for i in order], [sizes[i] for i in order]
         for codec in self.candidates[1:]:
             limit = _GAIN if best.cname != "zstd" else _LIMITS.get(codec.cname, _GAIN)
             smaller = _sizes_within(limit, sizes, codec, pieces)
