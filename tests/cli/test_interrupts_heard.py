@@ -74,9 +74,12 @@ def test_the_hook_of_before_is_put_back():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("new", "new is not made; run"),
-        ("", "is not finished; what is there stays; run"),
-        ("s3://user:secret@bucket/new", "bucket/new is not finished; what is there stays; run"),
+        ("new", "new was not made; run"),
+        ("", "is not finished; what exists there is kept; run"),
+        (
+            "s3://user:secret@bucket/new",
+            "bucket/new is not finished; what exists there is kept; run",
+        ),
     ],
 )
 def test_what_is_there_is_not_said_to_be_unmade(tmp_path, capsys, name, told):

@@ -20,14 +20,14 @@ from voxarray.layers import Archive
     "names",
     multiple=True,
     metavar="VALUE=NAME",
-    help="Name of a label value, such as 1=tumour; may be given again",
+    help="Name of a label value, such as 1=tumour; can be given several times",
 )
 @click.option(
     "--colour",
     "colours",
     multiple=True,
     metavar="VALUE=#RRGGBB",
-    help="Colour of a label value; may be given again",
+    help="Colour of a label value; can be given several times",
 )
 @click.option(
     "--memory",

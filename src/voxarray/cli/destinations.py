@@ -64,8 +64,8 @@ class Destination:
         read = format_of(path)
         if read is not None and not os.path.isdir(path):
             raise UnsupportedError(
-                f"{text} has the suffix of {read.name}, which is read and not written: choose one "
-                f"of {', '.join(written_suffixes())}, or a folder",
+                f"{text} has the suffix of {read.name}, which voxarray reads but does not "
+                f"write: choose one of {', '.join(written_suffixes())}, or a folder",
                 code="UNKNOWN_SUFFIX",
                 path=path,
             )

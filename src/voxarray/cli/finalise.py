@@ -18,8 +18,8 @@ from voxarray.core.exit_codes import NOTHING_DONE, SOME_FAILED
     "script",
     type=click.Path(),
     metavar="SCRIPT",
-    help="SLURM script that converts the cohort. Its tasks whose images are missing are submitted "
-    "again, and after them a job that runs finalise with this option again. This is done at most "
+    help="SLURM script that converts the cohort. Tasks with missing images are submitted again, "
+    "followed by a job that runs finalise with the same option. This is done at most "
     f"{RESUBMISSIONS} times, each time with twice the memory of the time before. "
     "Images that failed because of their content, such as damaged files, do not count as missing",
 )

@@ -107,7 +107,7 @@ class _Infer(click.Command):
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Least probability of a label; voxels below it are background [default: 0.5 for sigmoid]",
+    help="Lowest probability of a label; voxels below it are background [default: 0.5 for sigmoid]",
 )
 @click.option(
     "--classes",

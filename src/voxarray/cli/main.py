@@ -65,7 +65,7 @@ class _Lazy(click.Group):
             if not any("\udc80" <= letter <= "\udcff" for letter in str(error.object)):
                 _own_fault(error)
             console().complain(
-                f"{error.object}: this name holds bytes that are not UTF-8, so that it cannot be "
+                f"{error.object}: this name holds bytes that are not UTF-8, so it cannot be "
                 "printed or stored: rename the file, or choose another one"
             )
             sys.exit(NOTHING_DONE)

@@ -132,17 +132,17 @@ def input_options(command: Command) -> Command:
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help='Files of a folder that are images, such as "t1=**/*_t1.nii.gz". The '
-            "subject's name is all that the stars match, folders of ** included: sub-1/a for "
-            "sub-1/a_t1.nii.gz. To choose one part, write {subject}, as in "
-            '"t1={subject}/*_t1*". May be given again',
+            help='Pattern of the images in a folder, such as "t1=**/*_t1.nii.gz". The '
+            "subject's name is everything that the stars match, including the folders of **: "
+            "sub-1/a for sub-1/a_t1.nii.gz. To use only a part of it as the name, write {subject}, "
+            'as in "t1={subject}/*_t1*". Can be given several times',
         ),
         click.option(
             "--label-pattern",
             multiple=True,
             metavar="[NAME=]PATTERN",
             callback=_named_patterns,
-            help="Files of a folder that are label maps. A label map goes with the image of the "
+            help="Pattern of the label maps in a folder. A label map goes with the image of the "
             "same subject. The subject's name is found as for --image-pattern. Without "
             "--image-pattern, an image's subject is its path without the suffix",
         ),
@@ -150,13 +150,13 @@ def input_options(command: Command) -> Command:
             "--image-column",
             multiple=True,
             help="Column of a manifest that holds paths of images. Its name becomes the image's "
-            "name. May be given again",
+            "name. Can be given several times",
         ),
         click.option(
             "--label-column",
             multiple=True,
             help="Column of a manifest that holds paths of label maps. Its name becomes the label "
-            "map's name. May be given again",
+            "map's name. Can be given several times",
         ),
         click.option("--subject-column", help="Column of a manifest that names the subject"),
         click.option(

@@ -155,10 +155,10 @@ def told_when_stopped(destination: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        state = f"{destination} is not made"
+        state = f"{destination} was not made"
         if is_url(destination) or os.path.lexists(os.path.expanduser(destination)):
             shown = path_without_secrets(destination)
-            state = f"work on {shown} is not finished; what is there stays"
+            state = f"work on {shown} is not finished; what exists there is kept"
         # What then went wrong, as recording what is done on a full disk.
         why = f" ({_named(cause)})" if isinstance(cause := interrupt.__cause__, Exception) else ""
         console().complain(f"stopped: {state}{why}; run the same command again to resume")
