@@ -308,7 +308,7 @@ _EXPLAINED = {
     'into a function, and call it under `if __name__ == "__main__":`.',
     "NOTHING_FOUND": "The sources hold no image that fits the patterns or the query, or the folder "
     "holds no archive.",
-    "OUTDATED": "An archive was made of other bytes or with other options than were planned. "
+    "OUTDATED": "An archive was made from other source data or with other options than planned. "
     "Convert again. If label maps or notes were added to it, the message says how to keep them.",
     "PIPELINE_REPLACED": "Archives in the folder that another pipeline had made were replaced; the "
     "message begins with their number.",
@@ -316,7 +316,7 @@ _EXPLAINED = {
     "path. For two cohorts, it says for how many subjects that is so.",
     "SEVERAL_SERIES": "A TIFF file holds several images. Split it. If the images are planes of one "
     "stack, write them as one image; the message says how.",
-    "WORKER_STUCK": "A worker no longer ends the images that it began. Run the same command again.",
+    "WORKER_STUCK": "A worker no longer finishes the images that it began. Run the same command again.",
 }
 """What codes mean whose messages are put together for the most part from other texts."""
 

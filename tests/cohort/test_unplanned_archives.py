@@ -69,7 +69,7 @@ def test_a_pipeline_that_adds_subjects_leaves_none_over(cohort, tmp_path):
 
 def test_an_archive_that_does_not_count_is_not_called_absent(cohort, tmp_path):
     run("plan", tmp_path / "in", cohort, "--codec", "fast")
-    assert "was made of other bytes or with other options" in str(finalise(cohort))
+    assert "was made from other source data or with other options" in str(finalise(cohort))
     build(tmp_path / "in", tmp_path / "other")
     (archives(tmp_path / "other")[1] / "manifest.json").unlink()
     (missing,) = finalise(tmp_path / "other").missing

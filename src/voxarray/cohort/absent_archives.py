@@ -23,11 +23,11 @@ def missing(item: Item | str, failures: Mapping[tuple[str, str], Mapping[str, An
         return Problem(
             "MISSING",
             item,
-            "is in the catalogue, but its archive is missing: run again what made the cohort, such "
-            "as voxarray convert or preprocess",
+            "is in the catalogue, but its archive is missing: repeat the command or call that made "
+            "the cohort, such as voxarray convert or preprocess",
         )
     if item.failure is not None:
-        text = f"was not converted, so that it has no archive: {item.failure.message}"
+        text = f"was not converted, so it has no archive: {item.failure.message}"
         return Problem(item.failure.code, item.failure.file, text)
     record = failures.get((item.slug, item.key))
     if record is None:
@@ -46,8 +46,8 @@ def how_again(item: Item) -> str:
         return "convert again"
     # The plan knows the transform by its digest alone.
     return (
-        "run again what made this cohort of another one, with the same transform: voxarray "
-        "preprocess, voxarray infer, or save of a mapped cohort in Python"
+        "repeat the command or call that made this cohort from another one, with the same "
+        "transform: voxarray preprocess, voxarray infer, or save of a mapped cohort in Python"
     )
 
 

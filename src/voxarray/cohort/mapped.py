@@ -317,11 +317,11 @@ class Mapped(Sequence[Subject]):
                 item, description, options
             ):
                 raise FormatError(
-                    f"the plan in {folder.root} is of other archives or label maps than those of "
-                    "now (some were added, corrected or removed since), another transform or other "
-                    "options: plan again, and then make the parts. On the command line, give the "
-                    "same command with --slurm N in place of --partition, or run it once without "
-                    "--partition; in Python, call plan() of the mapped cohort",
+                    f"the plan in {folder.root} is outdated: archives or label maps of the source "
+                    "cohort were added, corrected or removed since, or the transform or the "
+                    "options differ. Plan again, then make the parts. On the command line, give "
+                    "the same command with --slurm N in place of --partition, or run it once "
+                    "without --partition; in Python, call plan() of the mapped cohort",
                     code="STALE_PLAN",
                     path=folder.plan,
                 )

@@ -317,7 +317,7 @@ def _unreadable(path: str, error: Exception) -> Verdict:
 def _of_plan(entry: Entry | None, item: Item, path: str) -> list[Problem]:
     if entry is not None and entry.is_of(item):
         return []
-    text = "was made of other bytes or with other options than were planned: "
+    text = "was made from other source data or with other options than planned: "
     added = additions(path)
     if added:
         text += (

@@ -70,7 +70,7 @@ class Namesakes:
             cure = f"remove {extra.label!r} from it (voxarray remove-labels), or {cure}"
         return (
             f"the subject {self.subject!r} has {extra.name!r} twice, as subjects/{self.first} "
-            f"and as subjects/{self.second}, so that a cohort cannot open it. An earlier run made "
+            f"and as subjects/{self.second}, so a cohort cannot open it. An earlier run made "
             f"{archive}, and the plan no longer names it: {cure}"
         )
 

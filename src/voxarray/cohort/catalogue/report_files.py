@@ -18,9 +18,9 @@ _NAMED = 5
 
 _ARCHIVE_STATES = {
     "": "",
-    "outdated": ": the archive that is there was made of other bytes or with other options",
-    "unreadable": ": the archive that is there is not whole or may not be read, as voxarray verify "
-    "tells",
+    "outdated": ": the existing archive was made from other source data or with other options",
+    "unreadable": ": the existing archive is incomplete or cannot be read; voxarray verify says "
+    "why",
 }
 
 

@@ -70,8 +70,8 @@ def read_table(text: str, delimiter: str) -> TextTable:
             and _are_rows(record_lines, delimiter, len(names))
         ):
             raise TableError(
-                f"a cell that begins in line {first} with a quote holds the rows that follow: "
-                f"{QUOTES}"
+                f"a quote in line {first} opens a cell that takes in the rows below it, so its "
+                f"closing quote may be missing: {QUOTES}"
             )
         rows.append(dict(zip(names, cells, strict=False)))
     return TextTable(names, tuple(rows))

@@ -35,7 +35,7 @@ def changed_options(previous: Plan | None, options: ArchiveOptions) -> str:
     if previous is None or previous.options == options.digest():
         return ""
     if previous.given is None:  # a plan of release 0.2.0 or before
-        return "others than before, though the plan does not say which"
+        return "the earlier plan does not record which"
     before, now = previous.given, given(options)
     differing = [
         f"{name} {_told(before, field)} -> {_told(now, field)}"

@@ -45,7 +45,7 @@ class Failure(SentRecord):
         permanent = content.get("lasting", False)
         texts = (code, message, file)
         if not all(isinstance(text, str) for text in texts) or not isinstance(permanent, bool):
-            raise TypeError("a failure is told in texts, and lasts or does not")
+            raise TypeError("a failure has texts (code, message, file) and a boolean (lasting)")
         return cls(code, message, file, permanent)
 
 

@@ -376,7 +376,7 @@ def _collision(source: str, image: str, subject: str, others: Sequence[str]) -> 
     if set(others) == {source}:
         message = (
             f"{source} is named {len(others) + 1} times as the image {image!r} of the subject "
-            f"{subject!r}, so that nobody knows which row counts: name it once in the table or list"
+            f"{subject!r}, so it is unclear which row counts: name it once in the table or list"
         )
         return Failure("NAME_COLLISION", message, source, permanent=True)
     message = (

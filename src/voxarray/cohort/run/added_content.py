@@ -118,7 +118,7 @@ def refuse_to_lose(archive: str) -> None:
     if added:
         raise ArchiveExistsError(
             f"{archive} was made from another source or with other options than those of this run. "
-            f"To make it again would delete what was added to it: {', '.join(added)}; save it "
+            f"Making it again would delete what was added to it: {', '.join(added)}; save it "
             "elsewhere (LabelMap.save), remove it from the archive (voxarray remove-labels, or "
             "vx.Archive for notes) and convert again, or pass overwrite=True (--overwrite), "
             f"{FOR_ALL}. Until then the archive stays as it is, but is not in the catalogue",
