@@ -439,7 +439,7 @@ def test_types():
         (lambda: vx.RescaleIntensity(-1), "positive"),
         (lambda: vx.RescaleIntensity(percentiles=(0, 101)), "between 0 and 100"),
         (lambda: vx.RescaleIntensity(in_min_max="ab"), "one number or two"),
-        (lambda: vx.Clamp(), "a minimum is needed"),
+        (lambda: vx.Clamp(), "give a minimum, a maximum, or both"),
         (lambda: vx.Clamp(3, 1), "above the maximum"),
         (lambda: vx.Clamp(0, np.nan), "NaN would become every voxel"),
         (lambda: vx.Clamp(np.nan), "NaN would become every voxel"),

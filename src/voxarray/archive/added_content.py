@@ -90,9 +90,9 @@ def refuse_additions(path: str, earlier: Manifest | None, current: Manifest | No
     added += [f"the note {name!r}" for name in sorted(changed_notes)]
     if added:
         raise ArchiveExistsError(
-            f"while a new archive was made that was to replace {path}, somebody added to the old "
-            f"one: {', '.join(added)}. The old archive stays as it is; save elsewhere what was "
-            "added, then try again",
+            f"something was added to {path} while a new archive was made to replace it: "
+            f"{', '.join(added)}. The old archive stays as it is; save elsewhere what was added, "
+            "then try again",
             code="CONTENT_ADDED",
             path=path,
         )

@@ -60,9 +60,9 @@ def was_changed(root: str, manifest_before: bytes | None) -> bool:
 def changed_at_last(path: str) -> ArchiveExistsError:
     """The error for an archive that was changed at the moment of the exchange."""
     return ArchiveExistsError(
-        f"somebody was changing {path} in the moment in which a new archive was to replace it: the "
-        "old archive stays as it is; look at what was added to it, then try again. If nobody "
-        "writes there, run voxarray clean --unlocked on it",
+        f"another process was changing {path} when a new archive was about to replace it: the old "
+        "archive stays as it is; look at what was added to it, then try again. If nobody writes "
+        "there, run voxarray clean --unlocked on it",
         code="CONTENT_ADDED",
         path=path,
     )

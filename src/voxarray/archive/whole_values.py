@@ -62,9 +62,10 @@ def warn_of_floats(dtype: np.dtype, name: str, path: str | None) -> None:
 
 
 FLOAT_LABELS_ADVICE = (
-    "OME-Zarr requires integers for labels, so that other programs may refuse it. Its values are "
-    "exact. To store integers, change its type first, to one that holds the largest label (in a "
-    "smaller one, labels become others): vx.Lambda(lambda voxels: voxels.astype('int32'))"
+    "OME-Zarr requires integers for labels, so other programs may refuse floats. The values are "
+    "stored exactly. To store integers, first convert the label map to a type that holds its "
+    "largest label (a smaller type changes labels without an error): "
+    "vx.Lambda(lambda voxels: voxels.astype('int32'))"
 )
 """What is said after a colon of label maps of floats."""
 
@@ -76,7 +77,7 @@ def _require_whole(values: NDArray, name: str, path: str | None) -> None:
     if not is_whole.all():
         value = values[~is_whole][0].item()
         raise FormatError(
-            f"the label map {name!r} holds {value}, and labels are whole numbers: round or "
+            f"the label map {name!r} holds {value}, but labels must be whole numbers: round or "
             "threshold it first (vx.Lambda), or keep it as an image of its own (of a cohort, named "
             "by --image-pattern or image_patterns=)",
             code="FRACTIONAL_LABELS",

@@ -115,7 +115,7 @@ def check(path: str, blob: Blob, version: int = manifests.VERSION) -> None:
         return
     raise ChecksumError(
         f"{path} has changed since it was written, though the files in it may be intact: restore "
-        f"it, unzip it and use the folder, or {MAKE_AGAIN}",
+        f"it; or unzip it and use the folder; or {MAKE_AGAIN}",
         path=path,
     )
 

@@ -28,6 +28,6 @@ def require_no_image(name: str, value: Any) -> None:
         if isinstance(theirs, type) and isinstance(value, theirs):
             raise TypeError(
                 f"the field {name!r} is a {type(value).__module__.partition('.')[0]} image, which "
-                f"no transform here would change: use vx.ScalarImage.{method}(image), or "
+                f"voxarray's transforms would not change: use vx.ScalarImage.{method}(image), or "
                 f"vx.LabelMap.{method}(image)"
             )

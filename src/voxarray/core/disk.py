@@ -70,8 +70,8 @@ def refusal(error: OSError, destination: str) -> ArchiveError:
     advice = "make room" if is_full(error) else "check the folder and the disk"
     if error.errno == errno.ENAMETOOLONG:
         advice = (
-            "shorten the name, which becomes about 30 bytes longer until all is written (a letter "
-            "takes up to four)"
+            "shorten the name, which is about 30 bytes longer while the file is being written (a "
+            "letter takes up to four bytes)"
         )
     return ArchiveError(
         f"writing {destination} failed ({error}), and nothing was changed there: {advice}, "

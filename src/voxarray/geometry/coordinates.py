@@ -119,9 +119,9 @@ def require_positions(coords: Mapping[Any, Any]) -> None:
         for axis in axes
     ):
         raise GridError(
-            "x, y and z are the whole numbers 0, 1, 2, ... without a unit: indices of voxels, it "
-            "seems, where positions in mm are expected. Leave the coordinates as they were or, if "
-            "they are mm, assign floating-point numbers",
+            "x, y and z are the whole numbers 0, 1, 2, ... without a unit. They look like indices "
+            "of voxels, but positions in mm are expected. Keep the original coordinates; or, if "
+            "the numbers are positions in mm, assign them as floating-point numbers",
             code="INDEX_COORDINATES",
         )
 

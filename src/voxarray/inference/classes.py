@@ -68,8 +68,8 @@ class Classes:
         names = [label.name for label in table]
         if len(set(names)) < len(names):
             raise UnsupportedError(
-                f"classes have the same name: {names}; names must differ, so pass classes= with "
-                "names of their own",
+                f"classes have the same name: {names}; names must differ, so pass classes= with a "
+                "name of its own for each class",
                 code="CLASSES_REPEATED",
             )
         values = tuple(label.value for label in table)

@@ -77,9 +77,9 @@ class ScaleIntensity(RescaleIntensity):
     def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:
         if len(subject.get_images(intensity_only=True)) > 1:
             raise ModelError(
-                "the bundle's ScaleIntensityd takes the range of all channels together, and the "
-                "subject has its channels as several images, and each is scaled separately: give "
-                "them as channels of one image, or pass preprocess=",
+                "the bundle's ScaleIntensityd scales all channels by their common range, but the "
+                "subject has its channels as several images, which would be scaled separately: "
+                "give them as channels of one image, or pass preprocess=",
                 code="BUNDLE_TRANSFORM",
                 path=source.path,
             )

@@ -51,8 +51,8 @@ class OnePass(Source):
 
     def read(self, selection: Selection) -> NDArray:  # noqa: ARG002
         raise StateError(
-            "a prediction is made in one pass, from the first slice to the last, so that no part "
-            "of it can be read alone: save the prediction (as .ome.zarr or .nii.gz), and read "
-            "the part from there",
+            "a prediction is made in one pass, from the first slice to the last, so no part of it "
+            "can be read alone: save the prediction (as .ome.zarr or .nii.gz), and read the part "
+            "from there",
             code="ONE_PASS",
         )

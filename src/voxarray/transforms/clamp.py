@@ -45,7 +45,7 @@ class Clamp(IntensityTransform):
     ) -> None:
         super().__init__(**kwargs)
         if out_min is None and out_max is None:
-            raise ValueError("a minimum is needed, or a maximum")
+            raise ValueError("give a minimum, a maximum, or both")
         for bound in (out_min, out_max):
             if bound is not None and not isinstance(bound, (int, float, np.integer, np.floating)):
                 raise ValueError(f"a bound is a number or None, not {bound!r}")

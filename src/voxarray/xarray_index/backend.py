@@ -186,7 +186,7 @@ def _dataset(source: Source, is_scaled: bool) -> xr.Dataset:
         return dataset_of(source)
     if source.scaling is None and getattr(source, "scalings", None) is not None:
         raise UnsupportedError(
-            "planes have different slopes and intercepts, so that stored numbers cannot be "
+            "planes have different slopes and intercepts, so stored numbers cannot be "
             "compared: leave out mask_and_scale=False",
             code="MIXED_SCALING",
             path=source.path,

@@ -77,8 +77,8 @@ def _read(fd: int, identity: FileIdentity) -> Header:
     start, syntax = _file_meta(fd, identity.size)
     if syntax in DEFLATED:
         raise UnsupportedError(
-            "the file is deflated as a whole, so that no part of it can be read alone: convert it "
-            "to Explicit VR Little Endian first",
+            "the file is deflated as a whole, so no part of it can be read alone: convert it to "
+            " Explicit VR Little Endian first",
             code="DEFLATED",
         )
     parser = ElementParser(fd, identity.size, little=syntax != EXPLICIT_BIG)
