@@ -138,8 +138,8 @@ def cohort_of_two_layers(folder):
 @pytest.mark.parametrize(
     ("labels", "error", "said"),
     [
-        ([1.5], TypeError, r"whole numbers other than 0.*\[1, 2\], and 1.5 is none"),
-        (["liver"], TypeError, "'liver' is none"),
+        ([1.5], TypeError, r"whole numbers other than 0.*\[1, 2\], but 1.5 is not one of these"),
+        (["liver"], TypeError, "'liver' is not one of these"),
         ([1, 0], ValueError, r"0 is among \[1, 0\]: leave it out"),
         (1, TypeError, "and not 1"),
         ("12", TypeError, "and not '12'"),

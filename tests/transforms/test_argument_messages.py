@@ -33,7 +33,7 @@ from voxarray.core.errors import GridError
         (
             lambda: vx.Resample(((10.7, 9, 8), np.eye(4))),
             GridError,
-            "a grid has whole numbers of voxels",
+            "a grid must have whole numbers of voxels",
         ),
     ],
 )

@@ -222,7 +222,7 @@ def test_refusals():
         vx.OneHot(4)(vx.LabelMap(tensor=segmentation())).numpy()
     with pytest.raises(ValueError, match="num_classes is positive"):
         vx.OneHot(0)
-    with pytest.raises(ValueError, match="labels are numbers"):
+    with pytest.raises(ValueError, match="labels must be numbers"):
         vx.RemapLabels({"a": 1})
     with pytest.raises(ValueError, match="are whole numbers"):
         vx.RemapLabels({1: 0.5})(image)

@@ -386,7 +386,7 @@ def test_nan_and_infinity_stay_where_they_are():
         (lambda: vx.Resample(1, image_interpolation=3), TypeError, "interpolation is a name"),
         (lambda: vx.Resample(1, label_interpolation="linear"), ValueError, "NOT_FOR_LABELS"),
         (lambda: vx.Resize(0), ValueError, "target_shape"),
-        (lambda: vx.Affine(0, 0, 0), ValueError, "scales are positive"),
+        (lambda: vx.Affine(0, 0, 0), ValueError, "scales must be positive"),
         (lambda: vx.Affine(1, (1, 2), 0), ValueError, "degrees"),
         (lambda: vx.Affine(1, 0, 0, center="nose"), ValueError, "center"),
         (lambda: vx.Affine(1, 0, 0, default_pad_value="most"), ValueError, "default_pad_value"),

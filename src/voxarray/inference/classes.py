@@ -47,14 +47,16 @@ class Classes:
             return cls()
         if isinstance(requested, (int, np.integer)) and not isinstance(requested, bool):
             if requested < 1:
-                raise ValueError(f"classes is 1 at least, not {requested}")
+                raise ValueError(f"classes must be at least 1, not {requested}")
             return cls(int(requested), None, tuple(Label(v, n) for v, n in model_names.items()))
         if (
             not requested
             or isinstance(requested, str)
             or not isinstance(requested, (Mapping, Sequence))
         ):
-            raise ValueError(f"classes is a number, names, or names by label, not {requested!r}")
+            raise ValueError(
+                f"classes must be a number, names, or names by label, not {requested!r}"
+            )
         # One class alone is what is not background.
         first = 0 if len(requested) > 1 else 1
         rows = requested if isinstance(requested, Mapping) else dict(enumerate(requested, first))

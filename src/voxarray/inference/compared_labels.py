@@ -60,9 +60,9 @@ def checked_labels(labels: Any) -> list[int] | None:
         try:
             numbers.append(operator.index(label))
         except TypeError:
-            raise TypeError(f"{expected}, and {label!r} is none") from None
+            raise TypeError(f"{expected}, but {label!r} is not one of these") from None
     if 0 in numbers:
-        raise ValueError(f"{expected}, and 0 is among {numbers}: leave it out")
+        raise ValueError(f"{expected}, but 0 is among {numbers}: leave it out")
     return list(dict.fromkeys(numbers))
 
 

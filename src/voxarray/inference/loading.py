@@ -155,7 +155,7 @@ def load_weights(module: torch.nn.Module, path: str) -> None:
 
 def _ensemble(members: Sequence[LoadedModel]) -> LoadedModel:
     if not members:
-        raise ModelError("an ensemble has one model at least, and the list is empty")
+        raise ModelError("an ensemble needs at least one model, but the list is empty")
     first = members[0]
     for other in members[1:]:
         if (other.names or first.names) != (first.names or other.names):

@@ -197,7 +197,7 @@ class LabelSampler(PatchSampler):
             if isinstance(label, str) or not float(label).is_integer():
                 raise ValueError(
                     "the keys of label_probabilities are labels or channels, which are whole "
-                    f"numbers, and {label!r} is none"
+                    f"numbers, but {label!r} is not one"
                 )
         self.label_name = label_name
         self.label_probabilities = chances

@@ -152,7 +152,7 @@ class Statistics:
         """
         requested = np.asarray(percents, np.float64)
         if not np.all((requested >= 0) & (requested <= 100)):
-            raise ValueError(f"percentiles are between 0 and 100, and {percents} are not")
+            raise ValueError(f"percentiles must be between 0 and 100, not {percents}")
         if not self.count:
             return np.full(requested.shape, np.nan)
         positions = requested / 100 * (self.count - 1)

@@ -83,7 +83,7 @@ class Affine(SpatialTransform):
         self.degrees = _triplet(degrees, "degrees")
         self.translation = _triplet(translation, "translation")
         if min(self.scales) <= 0:
-            raise ValueError(f"scales are positive, and {self.scales} are not")
+            raise ValueError(f"scales must be positive, not {self.scales}")
         if center not in ("image", "origin"):
             raise ValueError(f"center is 'image' or 'origin', not {center!r}")
         if not isinstance(default_pad_value, (int, float)) and default_pad_value not in _PAD_VALUES:

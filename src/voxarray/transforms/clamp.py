@@ -50,7 +50,7 @@ class Clamp(IntensityTransform):
             if bound is not None and not isinstance(bound, (int, float, np.integer, np.floating)):
                 raise ValueError(f"a bound is a number or None, not {bound!r}")
             if bound is not None and bound != bound:
-                raise ValueError("a bound is a number or None, and NaN would become every voxel")
+                raise ValueError("a bound must not be NaN: every voxel would become NaN")
         if out_min is not None and out_max is not None and out_min > out_max:
             raise ValueError(f"the minimum {out_min} is above the maximum {out_max}")
         self.out_min, self.out_max = out_min, out_max

@@ -296,7 +296,7 @@ def _labels_by_label(remapping: Mapping[Any, Any]) -> dict[Any, Any]:
     recorded = remapping["pairs"] if set(remapping) == {"pairs"} else None
     for pair in recorded or remapping.items():
         if not all(isinstance(label, (int, float, np.number)) and label == label for label in pair):
-            raise ValueError(f"labels are numbers, and {pair[0]!r}: {pair[1]!r} are not")
+            raise ValueError(f"labels must be numbers, not {pair[0]!r}: {pair[1]!r}")
         old, new = (label.item() if isinstance(label, np.generic) else label for label in pair)
         pairs[old] = new
     return pairs

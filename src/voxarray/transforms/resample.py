@@ -313,7 +313,7 @@ def _checked_target(target: Any) -> Any:
                 f"{shape!r} and {affine!r}; a spacing is one number of mm or three"
             )
         if any(n != int(n) for n in shape):
-            raise GridError(f"a grid has whole numbers of voxels, and not {shape!r}")
+            raise GridError(f"a grid must have whole numbers of voxels, not {shape!r}")
         return Grid(tuple(int(n) for n in shape), affine)  # type: ignore[arg-type]
     if isinstance(target, (Sequence, np.ndarray)) and len(target) == 3:
         return _spacing(target)
@@ -326,5 +326,5 @@ def _checked_target(target: Any) -> Any:
 def _spacing(values: Any) -> tuple[float, ...]:
     spacing = tuple(float(value) for value in np.asarray(values).ravel())
     if not all(math.isfinite(value) and value > 0 for value in spacing):
-        raise ValueError(f"a spacing is positive, and {spacing} is not")
+        raise ValueError(f"a spacing must be positive, not {spacing}")
     return spacing
