@@ -316,7 +316,8 @@ _EXPLAINED = {
     "path. For two cohorts, it says for how many subjects that is so.",
     "SEVERAL_SERIES": "A TIFF file holds several images. Split it. If the images are planes of one "
     "stack, write them as one image; the message says how.",
-    "WORKER_STUCK": "A worker no longer finishes the images that it began. Run the same command again.",
+    "WORKER_STUCK": "A worker no longer finishes the images that it began. Run the same command "
+    "again.",
 }
 """What codes mean whose messages are put together for the most part from other texts."""
 
