@@ -110,8 +110,8 @@ def _opener(path: str) -> Opener:
             return load(_DICOM)
         require_open_folder(path)
         raise UnsupportedError(
-            f"the directory {path} holds no {_ZARR_MARKERS[0]}, so it is not a Zarr archive, and "
-            "no DICOM files: give the path of a file, an archive, or the folder of one series"
+            f"the directory {path} is not a Zarr archive (it holds no {_ZARR_MARKERS[0]}), and it "
+            "holds no DICOM files: give the path of a file, an archive, or the folder of one series"
             + (
                 "; it looks like a cohort, whose images vx.Cohort(path) gives"
                 if os.path.isdir(os.path.join(path, "subjects"))

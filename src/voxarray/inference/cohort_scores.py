@@ -56,8 +56,8 @@ class SubjectsFailedError(VoxarrayError):
         messages = "; ".join(f"{name}: {error}" for name, error in [*failures.items()][:_TOLD])
         more = f"; and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
         result = cls(
-            f"{len(failures)} of {len(failures) + len(others)} subjects could not be compared, and "
-            f"the scores of all others are in the attribute table of this error: {messages}{more}",
+            f"{len(failures)} of {len(failures) + len(others)} subjects could not be compared; "
+            f"this error's attribute 'table' has the scores of all others: {messages}{more}",
             code="SOME_FAILED",
         )
         result.table, result.failures, result.compared = table, dict(failures), others

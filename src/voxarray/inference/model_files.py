@@ -141,8 +141,9 @@ class ExportedNetwork:
             if not str(error).startswith("Guard failed"):
                 raise
             raise ModelError(
-                f"{self.path} refuses {list(filled.shape)} ({error}): change patch_size or "
-                "batch_size, or export the model with dynamic shapes that allow these sizes",
+                f"{self.path} refuses a batch of the shape {list(filled.shape)} ({error}): change "
+                "patch_size or batch_size, or export the model with dynamic shapes that allow "
+                "these sizes",
                 code="FIXED_SHAPE",
                 path=self.path,
             ) from error
@@ -271,8 +272,8 @@ def fitted(path: str, expected: Sequence[Any], batch: torch.Tensor) -> torch.Ten
     option = {0: "batch_size", 1: "channels"}.get(wrong[0], "patch_size")
     sizes = ", ".join(str(n) if isinstance(n, int) else "any" for n in expected)
     raise ModelError(
-        f"{path} takes [{sizes}] and is given {list(batch.shape)}: its shape is fixed; change "
-        f"{option}, or export it with dynamic axes",
+        f"{path} takes only batches of the shape [{sizes}], but was given {list(batch.shape)}: "
+        f"change {option}, or export the model with dynamic axes",
         code="FIXED_SHAPE",
         path=path,
     )

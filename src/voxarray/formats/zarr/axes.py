@@ -77,8 +77,8 @@ class AxisOrder:
         if len(longer) > 1:
             raise UnsupportedError(
                 f"there are {sizes[index_of['t']]} time points of {sizes[index_of['c']]} channels, "
-                "and an image has one axis beside W, H, D: open the store with xarray, choose one "
-                "of them, and pass the DataArray",
+                "but an image has only one axis besides W, H and D: open the store with xarray, "
+                "choose one time point or one channel, and pass the DataArray",
                 code="UNSUPPORTED_DIMS",
                 path=path,
             )

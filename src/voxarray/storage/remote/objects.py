@@ -323,9 +323,9 @@ class Objects(ABC):
             )
         if kind is Failure.INVALID:
             return TransportError(
-                f"{where} could not be {done} ({text}), and would not be if tried again: check the "
-                "address, the settings voxarray.remote-options and voxarray.fsspec-options, and "
-                "the credentials, which may have expired",
+                f"{where} could not be {done} ({text}), and another attempt would fail, too: check "
+                "the address, the settings voxarray.remote-options and voxarray.fsspec-options, "
+                "and the credentials, which may have expired",
                 path=self.shown,
             )
         return TransportError(
