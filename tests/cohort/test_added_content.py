@@ -164,7 +164,7 @@ def test_content_added_during_an_overwriting_run_is_reported(made, tmp_path, mon
     monkeypatch.setattr(publication, "publish", late)
     result = again(tmp_path, "--overwrite")
     assert result.exit_code == 3
-    assert f"CONTENT_ADDED: while a new archive was made that was to replace {made.path}" in (
+    assert f"CONTENT_ADDED: something was added to {made.path} while a new archive was made" in (
         result.stderr
     )
     assert vx.Archive(made.path).notes == {"quality": "good"}

@@ -73,7 +73,7 @@ def test_an_archive_that_does_not_count_is_not_called_absent(cohort, tmp_path):
     build(tmp_path / "in", tmp_path / "other")
     (archives(tmp_path / "other")[1] / "manifest.json").unlink()
     (missing,) = finalise(tmp_path / "other").missing
-    assert "not whole or may not be read" in missing.message
+    assert "incomplete or cannot be read" in missing.message
     shutil.rmtree(archives(tmp_path / "other")[1])
     (missing,) = finalise(tmp_path / "other").missing
     assert missing.message == "not converted yet"

@@ -63,7 +63,7 @@ def warn_of_floats(dtype: np.dtype, name: str, path: str | None) -> None:
 
 FLOAT_LABELS_ADVICE = (
     "OME-Zarr requires integers for labels, so other programs may refuse floats. The values are "
-    "stored exactly. To store integers, first convert the label map to a type that holds its "
+    "stored exactly. To store integers, first convert the label map to a type that holds the "
     "largest label (a smaller type changes labels without an error): "
     "vx.Lambda(lambda voxels: voxels.astype('int32'))"
 )
