@@ -78,7 +78,7 @@ def _read(fd: int, identity: FileIdentity) -> Header:
     if syntax in DEFLATED:
         raise UnsupportedError(
             "the file is deflated as a whole, so no part of it can be read alone: convert it to "
-            " Explicit VR Little Endian first",
+            "Explicit VR Little Endian first",
             code="DEFLATED",
         )
     parser = ElementParser(fd, identity.size, little=syntax != EXPLICIT_BIG)
