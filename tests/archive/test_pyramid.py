@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from voxarray.archive import write_plan
+from voxarray.archive.codecs import is_uniform
 from voxarray.archive.downsample import majority, mean
 from voxarray.archive.source import open_archive
 from voxarray.testing.strategies import affines, shapes
@@ -170,6 +172,67 @@ def test_levels_of_any_archive(tmp_path_factory, shape, affine, chunk, label, la
         assert level.grid == grid
         assert level.levels == opened.levels
     assert opened.level(0).grid.shape == shape[1:]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    size=st.tuples(*[st.integers(1, 12)] * 3),
+    factors=st.tuples(*[st.sampled_from([1, 2, 4])] * 3),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 2**32 - 1),
+    odd=st.sampled_from([0, 1]),
+)
+def test_equal_voxels_are_reduced_to_what_they_are(size, factors, dtype, seed, odd):
+    """Or else they are not called uniform: -0.0, and NaN of any bits."""
+    factors = tuple(f if f <= n else 1 for f, n in zip(factors, size, strict=True))
+    value = voxels((5,), dtype, seed)[seed % 5] if seed % 3 else 0
+    array = np.full((1, *size), value, dtype)
+    array.reshape(-1)[:odd] = voxels((5,), dtype, seed + 1)[4]
+    assert is_uniform(array) or odd or array.dtype.kind in "fc"
+    if is_uniform(array):
+        for reduce in (mean, majority):
+            seen = reduce(array, factors)
+            assert same_bits(seen, np.full_like(seen, array.flat[0]))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    size=st.tuples(*[st.integers(1, 40)] * 3),
+    dtype=st.sampled_from(["u1", "i2", "u8", "f4"]),
+    label=st.booleans(),
+    different=st.integers(0, 4),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_levels_of_uniform_chunks(tmp_path_factory, size, dtype, label, different, seed):
+    """Regions that fill whole chunks, with few voxels that differ."""
+    rng = np.random.default_rng(seed)
+    regions = rng.integers(0, 3, [1, *(n // 8 + 1 for n in size)]).astype(dtype)
+    for axis in (1, 2, 3):
+        regions = regions.repeat(8, axis)
+    array = np.ascontiguousarray(regions[:, : size[0], : size[1], : size[2]])
+    array.reshape(-1)[rng.integers(0, array.size, different)] += 1
+    folder = tmp_path_factory.mktemp("uniform")
+    kind = "label" if label else "intensity"
+    opened = open_archive(archive(folder / "a.ozx", array, kind=kind, chunk=8, levels="all"))
+    expected = array.transpose(0, 3, 2, 1)
+    for number, factors in enumerate(opened.image.factors, start=1):
+        expected = (majority if label else mean)(expected, factors)
+        assert same_bits(whole(opened.level(number)).transpose(0, 3, 2, 1), expected)
+
+
+@pytest.mark.parametrize("kind", ["intensity", "label"])
+def test_uniform_chunks_are_not_reduced(tmp_path, monkeypatch, kind):
+    array = np.zeros((1, 32, 8, 8), np.int16)
+    array[:, 16:24], array[0, 31, 7, 7] = 7, 1
+    reduced = []
+
+    def observed(function):
+        return lambda block, factors: reduced.append(block.copy()) or function(block, factors)
+
+    monkeypatch.setattr(write_plan, "mean", observed(mean))
+    monkeypatch.setattr(write_plan, "majority", observed(majority))
+    archive(tmp_path / "a.ome.zarr", array, kind=kind, chunk=8, levels=2)
+    assert [block.max() for block in reduced] == [1]
 
 
 def test_a_level_covers_the_cells_it_is_made_of(tmp_path):

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voxarray.archive.codecs import is_uniform
 from voxarray.archive.downsample import Downsampling
 from voxarray.archive.level_writer import Encoded
 from voxarray.geometry.layout import Factors, Index4, Layout
@@ -74,7 +75,7 @@ class PyramidWriter:
     Attributes:
         levels: Writers, finest first.
         factors: Per level but the first, (z, y, x) factors from the level above.
-        reduce: Downsamples voxels of a level to the next.
+        reduce: Downsamples voxels of a level to the next; equal ones to what they are.
         convert: Applied to blocks as they come, before they are encoded.
         cpu: Threads that encode.
         observe: Called with index and voxels of every chunk of the finest level, by these threads.
@@ -140,7 +141,9 @@ class PyramidWriter:
                 # NumPy adds 64-bit numbers in an order that depends on the memory layout. The
                 # original block keeps the sums the same as in archives that exist.
                 self.observe(index, block if voxels.dtype == np.float64 else voxels)
-            if target is not None:
+            if target is not None and is_uniform(voxels):
+                target[...] = voxels.flat[0]  # what equal voxels are reduced to, by any rule
+            elif target is not None:
                 copy_rows(target, self.reduce(voxels, self.factors[level]))
             encoded.append(self.levels[level].encode(index, voxels))
         return encoded
