@@ -95,6 +95,27 @@ def test_mean_is_that_of_pairs_of_pairs(size, factors, dtype, seed):
     assert same_bits(mean(array, factors), expected)
 
 
+@settings(deadline=None, max_examples=120)
+@given(
+    size=st.tuples(*[st.integers(1, 9)] * 3),
+    factors=st.tuples(*[st.sampled_from([1, 2, 4, 8])] * 3),
+    dtype=st.sampled_from(["u2", "i2", ">u2"]),
+    ends=st.tuples(st.integers(-(2**15), 0), st.integers(0, 2**16 - 1)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_mean_of_16_bits_of_which_some_are_used(size, factors, dtype, ends, seed):
+    """Sums that fit and sums that just do not, of the largest, the smallest and what is between."""
+    factors = tuple(f if f <= n else 1 for f, n in zip(factors, size, strict=True))
+    info = np.iinfo(dtype)
+    low, high = max(ends[0], info.min), min(ends[1], info.max)
+    rng = np.random.default_rng(seed)
+    array = rng.integers(low, high, (1, *size), endpoint=True)
+    pure = np.repeat(rng.integers(0, 3, (1, *size[:2], 1)), size[2], axis=3)
+    array = np.choose(pure, [array, low, high]).astype(dtype)
+    expected = np.apply_along_axis(round_half_up, -1, cells(array, factors).astype(object))
+    assert same_bits(mean(array, factors), expected.astype(dtype))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_mean_of_what_is_no_number(value):
     array = np.ones((1, 2, 2, 4), np.float32)
