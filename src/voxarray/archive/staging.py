@@ -228,8 +228,9 @@ def workspace(target: str, folder: str | None = None, *, holds: bool = False) ->
     parent, name = os.path.split(target)
     build_folder = parent if folder is None else folder
     try:
-        with folders_made(parent, build_folder):
-            if os.stat(build_folder).st_dev != os.stat(parent).st_dev:  # a link led to another disk
+        with folders_made(*dict.fromkeys((parent, build_folder))):
+            # A link may have led to another disk.
+            if build_folder != parent and os.stat(build_folder).st_dev != os.stat(parent).st_dev:
                 build_folder = parent
             with hidden_folder(build_folder, name) as lock, _named_if_lost(lock, target):
                 root = os.path.join(lock.folder, _ARCHIVE)

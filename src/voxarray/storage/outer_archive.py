@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from voxarray.core.errors import FormatError
 from voxarray.storage.archive_names import HIERARCHY_SUFFIX
@@ -38,10 +37,13 @@ def _above(location: str) -> list[str]:
     """Folders above a path or URL; links among them are followed, but not a link at its end."""
     if not is_url(location):
         try:
-            folder = Path(real_path(os.path.dirname(os.path.abspath(location))))
+            folder = real_path(os.path.dirname(os.path.abspath(location)))
         except (OSError, ValueError):  # no path at all: whoever writes there says so
             return []
-        return [str(path) for path in (folder, *folder.parents)]
+        folders = [folder]  # not by `pathlib`, which takes five times as long
+        while (parent := os.path.dirname(folders[-1])) != folders[-1]:
+            folders.append(parent)
+        return folders
     scheme, _, rest = location.partition("://")
     parts = rest.rstrip("/").split("/")
     return [f"{scheme}://{'/'.join(parts[:count])}" for count in range(len(parts) - 1, 0, -1)]
