@@ -134,10 +134,17 @@ class ArchiveSource(Source):
 
     @property
     def nifti_header(self) -> bytes | None:
-        key = f"{self.prefix}{NIFTI}/c/0"
+        from voxarray.archive import header_array
+
+        array = f"{self.prefix}{NIFTI}"
+        key = f"{array}/{header_array.KEY}"
         if self.number or key not in handle_cache.manifest(self.store, self.opened).files:
             return None
-        return handle_cache.document(self.store, self.opened, key)[:-4]  # without its crc32c
+        chunk, document = (
+            handle_cache.document(self.store, self.opened, part)
+            for part in (key, f"{array}/zarr.json")
+        )
+        return header_array.decoded(chunk, document, os.path.join(self.store.path, array))
 
     @property
     def label_counts(self) -> CellCounts | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import lru_cache
 
-import google_crc32c
 import numpy as np
 
-from voxarray.archive import axis_positions, documents
+from voxarray.archive import axis_positions, documents, header_array
 from voxarray.archive.encoding import VoxelEncoding
 from voxarray.archive.metadata import NIFTI
 from voxarray.archive.staging import Staging
@@ -52,10 +51,8 @@ def write_nifti_header(area: Staging, prefix: str, source: Source, storage: Voxe
             scaling=storage.kept,
             template=source.original_header,
         )
-        key = f"{prefix}{NIFTI}"
-        area.write(f"{key}/zarr.json", _header_document(len(header)))
-        crc = google_crc32c.value(header).to_bytes(4, "little")
-        area.write(f"{key}/{documents.chunk_key((0,))}", header + crc)
+        for key, data in header_array.encoded(header).items():
+            area.write(f"{prefix}{NIFTI}/{key}", data)
 
 
 # The images of a cohort mostly share these documents, so each is encoded once.
@@ -72,11 +69,4 @@ def _world(matrix: bytes) -> bytes:
     array = documents.plain_array((), np.dtype(np.int8), (), attributes)
     # Without a chunk, its checksum and the encoding of its key are left out, too.
     array |= {"codecs": array["codecs"][:1], "chunk_key_encoding": {"name": "default"}}
-    return documents.dump(array)
-
-
-@lru_cache(maxsize=8)
-def _header_document(size: int) -> bytes:
-    """Document of the array ``nifti``."""
-    array = documents.plain_array((size,), np.dtype(np.uint8), ("nifti_byte",), {})
     return documents.dump(array)
