@@ -152,8 +152,7 @@ def _of_frame(level: ArchiveSource) -> Iterator[Contradiction]:
         expected = placement.positions(axis)
         key = axis_positions.key_of(f"{folder}/{name}", files)
         document = _document(level, f"{folder}/{name}/zarr.json")
-        codecs = document.get("codecs")
-        values = axis_positions.decoded(_bytes(level, key), codecs, expected.size)
+        values = axis_positions.decoded(_bytes(level, key), document, expected.size)
         if values is None or not _all_close(values, expected):
             yield key, f"has positions that differ from those of the affine of {folder}"
         should = axis_positions.misfits(document, key, expected.size, name)
