@@ -200,6 +200,18 @@ def test_first_planes_of_background_do_not_decide(tmp_path):
     assert codec_of(usual).shuffle == "bitshuffle" == codec_of(late).shuffle
 
 
+@pytest.mark.parametrize("empty", [40, 50, 60])
+def test_planes_before_the_head_do_not_decide(tmp_path, empty):
+    """Of the first chunks, only the last planes hold signal."""
+    axis = np.linspace(0, 3, 128)
+    scan = np.cos(axis)[:, None, None] * np.cos(axis)[:, None] * np.cos(axis) * 1500 + 1600
+    scan = (scan + np.random.default_rng(5).normal(0, 20, scan.shape)).astype("i2")[None]
+    usual = codec_of(archive(tmp_path / "a.ome.zarr", scan, levels=1))
+    scan[..., :empty] = 0
+    assert codec_of(archive(tmp_path / "b.ome.zarr", scan, levels=1)) == usual
+    assert usual != PROFILES["default"].wide[0]
+
+
 def test_a_few_voxels_say_nothing(tmp_path):
     array = np.zeros((1, 40, 40, 40), "i2")
     array[0, 3, 4, 5] = 7

@@ -216,12 +216,16 @@ class Trial:
         return chunk.reshape(-1)
 
     def _middle(self, chunk: NDArray) -> NDArray:
+        """A piece from the middle of the planes that hold signal: a head may begin at any plane."""
         fair_share = math.prod(self.layout.shape) * chunk.itemsize // _SHARE
         smallest, largest = _PIECE_BYTES
         piece = min(largest, max(smallest, *(codec.block for codec in self.candidates)))
         count = min(piece, max(_LEAST_PIECE, fair_share)) // chunk.itemsize
         count -= count % _WHOLE
-        start = max(0, chunk.size - count) // 2
+        plane = math.prod(self.layout.chunk[-2:])
+        with_signal = np.flatnonzero(chunk.reshape(-1, plane).any(axis=1))
+        middle = int(with_signal[0] + with_signal[-1] + 1) * plane // 2
+        start = max(0, min(middle - count // 2, chunk.size - count))
         return chunk[start : start + count].copy()
 
 
