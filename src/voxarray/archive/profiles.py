@@ -223,7 +223,9 @@ class Trial:
         count = min(piece, max(_LEAST_PIECE, fair_share)) // chunk.itemsize
         count -= count % _WHOLE
         plane = math.prod(self.layout.chunk[-2:])
-        with_signal = np.flatnonzero(chunk.reshape(-1, plane).any(axis=1))
+        # By bytes: -0.0 is no background.
+        planes = chunk.view(np.uint8).reshape(-1, plane * chunk.itemsize)
+        with_signal = np.flatnonzero(planes.any(axis=1))
         middle = int(with_signal[0] + with_signal[-1] + 1) * plane // 2
         start = max(0, min(middle - count // 2, chunk.size - count))
         return chunk[start : start + count].copy()
