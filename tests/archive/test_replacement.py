@@ -166,7 +166,7 @@ def without_locks(monkeypatch):
 def test_without_locks_what_came_at_last_is_put_back(path, monkeypatch):
     add = partial(vx.Archive(path).add_labels, "tumour", labels())
     call_once_before(monkeypatch, staging, "_renameat2", add)
-    with pytest.raises(vx.VoxarrayError, match=r"CONTENT_ADDED.*a\.ome\.zarr in the moment"):
+    with pytest.raises(vx.VoxarrayError, match=r"CONTENT_ADDED.*a\.ome\.zarr when a new archive"):
         replace(path)
     assert list(vx.Archive(path).labels) == ["tumour"]
     assert np.array_equal(vx.ScalarImage(path).numpy(), blobs(SHAPE))
