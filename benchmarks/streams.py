@@ -32,7 +32,7 @@ import voxarray as vx
 from environments import OWN
 from harness import save
 from small_scans import gzip_decompress
-from voxarray.archive import codecs, durability, level_writer, pyramid, write_plan
+from voxarray.archive import chunk_statistics, codecs, durability, level_writer, pyramid, write_plan
 from voxarray.archive.source import open_archive
 from voxarray.formats._voxels import gzip_at_once
 from voxarray.storage import file_digest
@@ -42,6 +42,8 @@ KINDS = ("uint8", "uint16 labels", "int16", "float32")
 PARTS = {
     "decoding the file": (gzip_at_once, "_decode_member"),
     "sha256 of the file": (file_digest.FileDigest, "_run"),
+    "copies of chunks": (pyramid, "dense"),
+    "counting labels": (chunk_statistics.LabelTally, "add"),
     "halving": (write_plan, "mean"),
     "voting": (write_plan, "majority"),
     "encoding": (codecs.Codec, "encode"),
