@@ -126,7 +126,7 @@ def test_documents_hold_nothing_that_no_reader_needs(tmp_path):
     assert len(list(path.glob("scale*"))) == 2
     voxels = {*path.glob("scale*/image/c/**/*")}
     files = [file for file in path.rglob("*") if file.is_file() and file not in voxels]
-    assert sum(file.stat().st_size for file in files) < 7600
+    assert sum(file.stat().st_size for file in files) < 7460
     for axis in path.glob("scale*/[xyz]/zarr.json"):
         assert document(axis)["attributes"].keys() == {"units", "step"}
 
