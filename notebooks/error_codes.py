@@ -293,15 +293,15 @@ _PUT_TOGETHER = {
     "If the place is in your own code (a function, a transform or a reader), correct it there. "
     "Otherwise report it.",
 }
-"""What codes mean whose messages no single place of the code holds."""
+"""Meanings of codes whose message is not in one place of the source."""
 
 _EXPLAINED = {
     "AFFINE_MISMATCH": "The copies of the affine in an archive differ, or differ from its source. "
     "Restore the archive, or make it again as for BAD_CHECKSUM.",
     "INTERRUPTED": "A change of an archive was interrupted, or is still going on; the message "
     "begins with what was being changed.",
-    "LABELS_ALONE": "Label maps belong to a subject that has no image. Change the patterns so that "
-    "both give the same name.",
+    "LABELS_ALONE": "Label maps belong to a subject that has no image. Change the pattern of the "
+    "images or that of the label maps, so that both give the same name of the subject.",
     "LEFT_OVER": "A folder of exported files holds files of an earlier export. LEFTOVER is about "
     "objects in a bucket.",
     "NO_MAIN_GUARD": "Each worker process runs the script from its start. Put what the script does "
@@ -325,16 +325,16 @@ _HEADING = """# Error codes
 
 Every error of voxarray has a `code`, which stays the same from release to release, and a message
 that says what was seen, what was expected and what to do. Most warnings begin with a code, too.
-This page lists all codes with their messages, read from the code; … stands for a value that the
-message fills in. If a message has several forms, the longest is shown. A traceback has a link to
-the code of its error on this page. The line below a code names the classes of errors that carry it,
-and the packages of voxarray that it comes from. `VoxarrayWarning` marks a warning: nothing is
-interrupted. `Problem` is what `voxarray.verify` returns, and `Failure` is the entry of a failed
-image in the report of a cohort. `verify` also returns errors that it meets as a `Problem` with the
-same code, such as `VOXEL_MISMATCH`. `verify` prints the name of a file or an image before each
-message; therefore some messages on this page begin with a verb. A paragraph that is not indented
-says what a code means; if it is the code of a class of errors, this is the meaning of the class.
-[The classes of errors](reference/errors.md) also inherit from built-in errors.
+This page lists all codes with their messages, read from voxarray's source code; … stands for a
+value that the message fills in. If a message has several forms, the longest is shown. A traceback
+has a link to the code of its error on this page. The line below a code names the classes of errors
+that carry it, and the packages of voxarray that it comes from. `VoxarrayWarning` marks a warning:
+nothing is interrupted. `Problem` is what `voxarray.verify` returns, and `Failure` is the entry of a
+failed image in the report of a cohort. If `verify` meets an error, such as `VOXEL_MISMATCH`, it
+returns a `Problem` with the code of this error. `verify` prints the name of a file or an image
+before each message; therefore some messages on this page begin with a verb. A paragraph that is not
+indented says what a code means; if it is the code of a class of errors, this is the meaning of the
+class. [The classes of errors](reference/errors.md) also inherit from built-in errors.
 """
 
 

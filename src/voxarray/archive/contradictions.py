@@ -203,8 +203,9 @@ def _of_marks(level: ArchiveSource, expected: Mapping[str, str | None]) -> Itera
     key = f"{level.array.key}/zarr.json"
     stated = {name: _within(_attributes(level, key), name) for name in expected}
     if stated != expected:
-        such = "without coordinates" if expected is _PLACED else "beside coordinates"
-        yield key, f"has the attributes {stated}, but {such} they should be {dict(expected)}"
+        held = "no coordinates" if expected is _PLACED else "coordinates"
+        told = f"expected {dict(expected)}, since the level has {held}"
+        yield key, f"has the attributes {stated}: {told}"
 
 
 def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:

@@ -71,8 +71,9 @@ def of_replaced(store: Store, current: Manifest) -> Iterator[Problem]:
             yield Problem("CONTRADICTION", key, text)
         if _base(older) != _base(current):
             text = (
-                "names other files of the image than the current manifest, but the image itself "
-                f"never changes: restore it, or {MAKE_AGAIN}"
+                "names other files of the image than the current manifest. Both must name the "
+                "same, since adding or removing label maps does not change the image: restore it, "
+                f"or {MAKE_AGAIN}"
             )
             yield Problem("CONTRADICTION", key, text)
         newer = older

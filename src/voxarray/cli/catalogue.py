@@ -23,7 +23,7 @@ _SHOWN = (
 )
 
 _IN_QUERIES = (
-    "; images, the names of all images of a subject, exists only in queries: "
+    "; the column 'images' (the names of all images of a subject) exists only in queries: "
     "--columns image,labels shows them row by row"
 )
 

@@ -96,8 +96,9 @@ def encoding_options(command: Command) -> Command:
             help="Pyramid levels. N: number of levels, full resolution included; each has half the "
             "resolution of the one before. all: full resolution, and levels that are 2,4,8,... "
             "times coarser. F,F,...: full resolution, and for each F a level that is F times "
-            "coarser than full resolution: 4,16 gives at most three levels. The default "
-            "and `all` end with the first level that fits into one chunk [default: 4,8,16,...]",
+            "coarser than full resolution: 4,16 gives three levels, or fewer of a small image. "
+            "The default and `all` end with the first level that fits into one chunk "
+            "[default: 4,8,16,...]",
         ),
         click.option(
             "--chunk",
@@ -107,7 +108,8 @@ def encoding_options(command: Command) -> Command:
         click.option(
             "--codec",
             type=click.Choice(sorted(PROFILES)),
-            help="Trade between size and speed [default: labels for label maps, else default]",
+            help="Trade between size and speed. If it is not given: the profile `labels` for label "
+            "maps, and the profile `default` for other images",
         ),
         click.option("--zip", "zipped", is_flag=True, help="One .ozx file per image, not a folder"),
     )
@@ -199,9 +201,10 @@ def execution_options(command: Command) -> Command:
             callback=_part,
             metavar="I/N",
             help="Do only part I of N, from 1/N to N/N. For `voxarray convert`, run "
-            "`voxarray plan` first: a part has the images of the plan, and patterns or columns "
-            "that are not the plan's are refused. Other commands need no plan. With auto/N, I is "
-            "the place of this task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS Batch)",
+            "`voxarray plan` first: its images are divided into N parts, and other patterns or "
+            "columns than those of the plan are refused. Other commands need no plan. With auto/N, "
+            "I is the place of this task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS "
+            "Batch)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"

@@ -23,7 +23,7 @@ from voxarray.layers import Archive, tell_cohorts
 @click.argument("name")
 @output_options(as_json=True)
 def command(archive: str, name: str) -> None:
-    """Remove the label map NAME from ARCHIVE, and its files.
+    """Remove the label map NAME, with its files, from ARCHIVE.
 
     ARCHIVE may also be a cohort: then NAME is removed from every archive of the cohort that has it.
     A label map that is an archive of its own is not removed.

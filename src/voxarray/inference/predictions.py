@@ -115,7 +115,7 @@ class _OnCard:
     def _arrived(self, sent: Prediction) -> Prediction:
         numbers, logits = sent
         where = _description(self._reader.plan, numbers)
-        late = lambda: f"{where()} or a later one (a GPU reports errors late)"  # noqa: E731
+        late = lambda: f"{where()}, or one that a GPU began before that ended"  # noqa: E731
         with naming_device(self._network.device, late):
             self._back.wait()
         return numbers, self._accepted(numbers, logits)

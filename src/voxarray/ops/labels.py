@@ -103,7 +103,8 @@ class OneHot(Operation):
         if labels.dtype.kind == "f" and (fractional := np.rint(labels) != labels).any():
             raise UnsupportedError(
                 f"there is a label {float(labels[fractional].flat[0])}, and classes are whole "
-                "numbers: round the label map, or resample it with the interpolation of labels",
+                "numbers: round the label map, or resample the original as a vx.LabelMap, which "
+                "makes no fractions",
                 code="LABEL_WITHOUT_CLASS",
             )
         for channel, label in zip(result, selection.ranges[0], strict=True):

@@ -229,8 +229,9 @@ def _require_on_line(
     off = np.linalg.norm(positions - origin - np.outer(slices, step), axis=1)
     if off.max() > TOLERANCE * spacing:
         raise FormatError(
-            f"a plane of slice {slices[int(np.argmax(off))]} (from 0) is {off.max():.4g} mm away "
-            "from where even spacing along a straight line would put it: expected at most "
+            f"slice {slices[int(np.argmax(off))]} (counted from 0) has a plane that is "
+            f"{off.max():.4g} mm away from where even spacing along a straight line would put it: "
+            "expected at most "
             f"{TOLERANCE:.0%} of the spacing of {spacing:.4g} mm; find the missing files, or "
             "resample the slices first, for instance with dcm2niix",
             code="NON_UNIFORM_SPACING",

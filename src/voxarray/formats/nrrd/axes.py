@@ -322,7 +322,8 @@ def _axis_origin(header: NrrdHeader, axis: int, spacing: float) -> float:
     centering = (header.words("centerings") or [""] * (axis + 1))[axis]
     if centering not in ("cell", "node") or "spacings" not in header.fields:
         raise FormatError(
-            "axis mins mean nothing without spacings and centerings: repair the header",
+            "the field 'axis mins' has no meaning without 'spacings' and 'centerings': repair the "
+            "header",
             code="BAD_HEADER",
         )
     return axis_min + spacing / 2 if centering == "cell" else axis_min

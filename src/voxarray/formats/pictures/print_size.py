@@ -40,8 +40,8 @@ def _ignored(size: Sizes | None) -> list[str]:
         return []
     return [
         f"SPACING_NOT_USED: the picture is to be printed with pixels of {size[0]:.3g} x "
-        f"{size[1]:.3g} mm; they are taken as 1 x 1 mm, as ITK does: set image.affine if this is "
-        "the size of a voxel"
+        f"{size[1]:.3g} mm; they are taken as 1 x 1 mm, as ITK does: set image.affine if a "
+        "voxel has the size for printing"
     ]
 
 

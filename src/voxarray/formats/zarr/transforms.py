@@ -137,7 +137,9 @@ def _by_dimension(parts: Sequence[Any], size: int, depth: int) -> Matrix:
 def _axes(part: Any, key: str, size: int) -> list[int]:
     axes = part.get(key) if isinstance(part, Mapping) else None
     if not isinstance(axes, list) or not axes or len(set(map(str, axes))) != len(axes):
-        raise _bad(f"{key} of a part of byDimension is {axes!r}: expected numbers of axes")
+        raise _bad(
+            f"{key} of a part of byDimension is {axes!r}: expected a list of axes, such as [0, 1]"
+        )
     if not all(type(axis) is int and 0 <= axis < size for axis in axes):
         raise _bad(f"{key} of a part of byDimension is {axes!r}: expected 0 to {size - 1}")
     return axes
