@@ -16,8 +16,10 @@ from voxarray.archive.root_prefix import is_leftover, is_stray
 Read = Callable[[str], bytes | None]
 """Bytes of an object; None if there is none."""
 
-_FOLDER = re.compile(r"(scale\d+|nifti|label_counts|weight_sums)/")
+_FOLDER = re.compile(r"(labels/[^/]+|scale\d+|nifti|label_counts|weight_sums)/")
 _DOCUMENT = "/zarr.json"
+_OF_LABELS = re.compile(r"labels/([^/]+/)?zarr\.json")
+"""The list, and the topmost document of a label map: both have attributes of their own."""
 _EMPTY_GROUP = documents.dump(documents.group({}))
 _ARRAY = b'{"zarr_format":3,"node_type":"array",'
 
@@ -34,7 +36,10 @@ def left_by_writers(unnamed: Iterable[str], root: str, read: Read) -> set[str]:
     foreign = {
         match[0]
         for key in sorted(left)
-        if key.endswith(_DOCUMENT) and (match := _FOLDER.match(key)) and not _is_ours(read(key))
+        if key.endswith(_DOCUMENT)
+        and not _OF_LABELS.fullmatch(key)
+        and (match := _FOLDER.match(key))
+        and not _is_ours(read(key))
     }
     return {key for key in left if not key.startswith(tuple(foreign))}
 

@@ -132,3 +132,22 @@ def test_a_level_that_others_put_into_an_archive_is_kept(bucket, tmp_path, form,
     with pytest.raises(vx.ArchiveExistsError, match="FOREIGN_FILES"):
         save(url, 2, overwrite=True)
     assert {key: bucket.get(key) for key in mine} == mine
+
+
+def test_labels_that_others_put_beside_an_archive_below_its_own_root_are_kept(bucket, tmp_path):
+    """They find the signpost at the top, and may name levels as we do."""
+    url = f"{bucket.url}/a.ome.zarr"
+    save(url)
+    save(url, 1, overwrite=True)
+    group = zarr.create_group(tmp_path / "labels" / "mine" / "scale0")
+    group.create_array("image", data=np.ones((4, 4), "i2"))
+    paths = [path for path in (tmp_path / "labels").rglob("*") if path.is_file()]
+    mine = {f"a.ome.zarr/{path.relative_to(tmp_path)}": path.read_bytes() for path in paths}
+    for key, data in mine.items():
+        bucket.put(key, data)
+    clean(url, unlocked=True)
+    assert {key: bucket.get(key) for key in mine} == mine
+    assert {problem.code for problem in vx.verify(url)} == {"EXTRA_FILE"}
+    save(url, 2, overwrite=True)
+    clean(url, unlocked=True)
+    assert {key: bucket.get(key) for key in mine} == mine
