@@ -224,7 +224,7 @@ def test_a_plane_beside_the_others(tmp_path):
         tmp_path,
         each=lambda z: {"ImagePositionPatient": [-10 + (z == 2), -20, 30 + 2.0 * z]},
     )
-    refused("NON_UNIFORM_SPACING", tmp_path, r"a plane of slice 2 .* 1 mm away")
+    refused("NON_UNIFORM_SPACING", tmp_path, r"slice 2 .* has a plane that is 1 mm away")
 
 
 def test_mixed_orientation(tmp_path):
