@@ -87,7 +87,7 @@ _QUICKEST = _filtered("lz4", 5, 1 << 16, "bitshuffle")
 
 _BALANCED = _filtered("lz4hc", 1, 1 << 16, "shuffle")
 """Most scans have 12 bits in 16: the upper bytes repeat, and the lower bytes hardly compress. The
-first level of lz4hc finds nearly as much there as zstd, and is written almost as fast.
+first level of lz4hc finds nearly as much there as zstd, and encodes at 0.6 to 0.8 of its speed.
 """
 
 PROFILES = {
