@@ -45,9 +45,9 @@ they are refused (`MOSAIC`); nothing is guessed. Voxels and affine are compared 
 nibabel and dcm2niix. The tests use two headers from a real scanner, which nibabel ships with
 blank pixels, and fill in pixels of their own.
 
-Voxels of images with the Photometric Interpretation MONOCHROME1, in which small values are shown
-bright, are those of the file, as in pydicom. They are not inverted, as SimpleITK inverts them. A
-warning says so (`MONOCHROME1`), and `image["photometric_interpretation"]` is `MONOCHROME1`.
+In images with the Photometric Interpretation MONOCHROME1, small values are shown bright. Their
+voxels are those of the file, as in pydicom: SimpleITK inverts them, voxarray does not. A warning
+says so (`MONOCHROME1`), and `image["photometric_interpretation"]` is `MONOCHROME1`.
 
 | file | result |
 |---|---|
