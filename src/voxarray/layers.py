@@ -66,8 +66,8 @@ class Archive:
         location = locate(self._path)
         if not location.is_ours or location.key:
             raise FormatError(
-                f"{text} is not an archive that voxarray wrote: convert it (vx.convert), or open "
-                "what is in it as an image",
+                f"{text} is not an archive that voxarray wrote: convert it to one (vx.convert), or "
+                "open it as an image (vx.ScalarImage or vx.LabelMap)",
                 code="NOT_AN_ARCHIVE",
                 path=self._path,
             )
@@ -154,7 +154,8 @@ class Archive:
         image = label_map if isinstance(label_map, Image) else LabelMap(label_map)
         if image.type != LABEL:
             raise UnsupportedError(
-                f"{name!r} is given as an image of type {image.type!r}: make a LabelMap of it",
+                f"a label map is expected, but {name!r} is an image of type {image.type!r}: if its "
+                "voxels are labels, make a vx.LabelMap of it",
                 code="NO_LABEL_MAP",
                 path=self._path,
             )
@@ -241,9 +242,10 @@ def tell_cohorts(archives: Sequence[str]) -> None:
     try:
         refresh(archives)
     except (VoxarrayError, OSError) as error:
-        more = f" and {len(archives) - 1} more were" if len(archives) > 1 else " was"
+        others = len(archives) - 1
+        more = f" and {others} other archive{'s' * (others > 1)} were" if others else " was"
         text = (
-            f"{archives[0]}{more} changed, but the catalogue of its cohort could not be updated "
+            f"{archives[0]}{more} changed, but the catalogue of the cohort could not be updated "
             f"({error}): run voxarray finalise on the cohort"
         )
         warn_caller(text, VoxarrayWarning)
@@ -277,7 +279,8 @@ def _table(
     for argument in (names, colours):
         if not isinstance(argument, Mapping | None):
             raise _bad(
-                f"{argument!r:.80} is not a dict by label value: give one, such as {{1: 'core'}}"
+                f"{argument!r:.80} is not a dict whose keys are label values: give one, such as "
+                "{1: 'core'}"
             )
     named = (
         {label.value: label.name for label in existing if label.name}
@@ -303,7 +306,7 @@ def _value(value: Any) -> int:
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise _bad(f"{name!r:.80} is not a name: names of labels are texts")
+        raise _bad(f"{name!r:.80} is not the name of a label: give text, such as 'core'")
     return name
 
 
@@ -316,7 +319,7 @@ def _colour(colour: Any) -> tuple[int, int, int, int]:
         parts = [int(p) if _is_byte(p) else -1 for p in colour]
         parts += [255] * (len(parts) == 3)
     if len(parts) != 4 or min(parts) < 0:
-        raise _bad(f"{colour!r:.80} is no colour: give (r, g, b), 0 to 255 each, or '#rrggbb'")
+        raise _bad(f"{colour!r:.80} is not a colour: give (r, g, b), 0 to 255 each, or '#rrggbb'")
     red, green, blue, alpha = parts
     return red, green, blue, alpha
 

@@ -224,8 +224,8 @@ def _refuse_several_files(destination: str, written: Format) -> None:
 
 def _several_files(destination: str, written: Format) -> UnsupportedError:
     return UnsupportedError(
-        f"{destination} would be several files ({written.name}), and in a bucket these cannot "
-        "appear in one step: save one file (.nii.gz, .nrrd, .mha) or an archive (.ome.zarr)",
+        f"an image saved as {destination} ({written.name}) has several files, which cannot appear "
+        "in a bucket in one step: save one file (.nii.gz, .nrrd, .mha) or an archive (.ome.zarr)",
         code="UNSUPPORTED_DESTINATION",
         path=destination,
     )
@@ -239,10 +239,10 @@ def _remark_lost_names(source: Source, written: Format) -> None:
     """
     if written.identity != "zarr" and source.label_table:
         label = source.label_table[0]
-        such = f"{label.name!r} of" if label.name else "the colour of"
+        such = f"{label.name!r} for label" if label.name else "the colour of label"
         warn_caller(
-            f"LABEL_NAMES_LOST: {written.name} does not hold the names and colours of labels, such "
-            f"as {such} {label.value}: an archive (.ome.zarr) does",
+            f"LABEL_NAMES_LOST: {written.name} files cannot store the names and colours of labels, "
+            f"such as {such} {label.value}: to keep them, save an archive (.ome.zarr)",
             VoxarrayWarning,
         )
 
@@ -320,8 +320,8 @@ def _format(destination: str) -> Format:
     file_format = writable_format(destination)
     if file_format is None:
         raise UnsupportedError(
-            f"no format is known by the suffix of {destination!r}; known are "
-            f"{', '.join(written_suffixes())}",
+            f"the suffix of {destination!r} is not that of a format that voxarray writes: choose "
+            f"one of {', '.join(written_suffixes())}",
             code="UNKNOWN_SUFFIX",
             path=destination,
         )
@@ -337,7 +337,8 @@ def _may_replace(destination: str, written: Format) -> bool:
     if written.identity == "zarr" or is_url(destination) or not os.path.lexists(destination):
         return False
     warn_caller(
-        f"{destination} is replaced: from the next release on, this needs overwrite=True",
+        f"{destination} exists already and is replaced: from the next release on, replacing a file "
+        "needs overwrite=True",
         FutureWarning,
     )
     return True
@@ -363,8 +364,8 @@ def _refuse_unused(request: SaveRequest, written: Format) -> None:
     """Refuse keywords that mean nothing for a format, rather than leave them unheeded."""
     if request.squeeze and "squeeze" not in written.keywords:
         raise UnsupportedError(
-            f"squeeze=True has no meaning for {request.path}: the format always has three spatial "
-            "axes; leave it out",
+            f"squeeze=True has no effect on {request.path}: its format ({written.name}) always has "
+            "three spatial axes; leave squeeze out",
             code="CANNOT_SQUEEZE",
             path=request.path,
         )
@@ -373,8 +374,8 @@ def _refuse_unused(request: SaveRequest, written: Format) -> None:
             value = getattr(request, name)
             if value is not None:
                 raise UnsupportedError(
-                    f"{name}={value!r} has no meaning for {request.path}: {written.name} files are "
-                    "written in one way; leave it out, or save an archive (.ome.zarr)",
+                    f"{name}={value!r} has no effect on {request.path}: {written.name} files have "
+                    f"no such option; leave {name} out, or save an archive (.ome.zarr)",
                     code="UNUSED_KEYWORD",
                     path=request.path,
                 )

@@ -81,7 +81,7 @@ def test_torchio_types():
     assert vx.Image.from_torchio(label).type == vx.LABEL
     with pytest.raises(ValueError, match="always 'intensity'"):
         vx.ScalarImage.from_torchio(label)
-    with pytest.raises(TypeError, match="image of TorchIO, not Tensor"):
+    with pytest.raises(TypeError, match="takes a TorchIO image, not Tensor"):
         vx.ScalarImage.from_torchio(torch.zeros(1, 2, 2, 2))
     with pytest.warns(FutureWarning):
         assert type(vx.Image(tensor=voxels()).to_torchio()) is tio.ScalarImage

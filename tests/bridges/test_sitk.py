@@ -72,7 +72,7 @@ def test_what_itk_cannot_hold():
     with pytest.raises(vx.UnsupportedError, match="float16"):
         half.as_sitk()
     complex_vectors = vx.ScalarImage(tensor=np.zeros((2, 2, 2, 2), "complex64"))
-    with pytest.raises(vx.UnsupportedError, match="vectors of complex64"):
+    with pytest.raises(vx.UnsupportedError, match="vectors of type complex64"):
         complex_vectors.as_sitk()
     assert complex_vectors[:1, :, :, :].as_sitk().GetPixelID() == sitk.sitkComplexFloat32
 

@@ -87,8 +87,8 @@ def from_sitk(image: Any) -> ArraySource:
     dimensions, components = image.GetDimension(), image.GetNumberOfComponentsPerPixel()
     if dimensions == 4 and components > 1:
         raise UnsupportedError(
-            f"a 4D image of vectors of {components} has five axes, and (C, W, H, D) has four: "
-            "extract one volume or one component",
+            f"this 4D image has vectors of {components} components as voxels, thus five axes, and "
+            "(C, W, H, D) has four: extract one volume or one component",
             code="BAD_DIMS",
         )
     affine = ras_from_itk(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
@@ -140,8 +140,8 @@ def _itk_dtype(source: Source, *, is_vector: bool) -> np.dtype:
     dtype = tensor_dtype(source.dtype)
     if dtype == np.float16 or (dtype.kind == "c" and is_vector):
         raise UnsupportedError(
-            f"ITK has no {'vectors' if is_vector else 'voxels'} of {dtype.name}: convert them "
-            "first, for example with image.set_data(image.data.float())",
+            f"ITK has no {'vectors' if is_vector else 'voxels'} of type {dtype.name}: convert the "
+            "voxels first, for example with image.set_data(image.data.float())",
             code="UNSUPPORTED_DTYPE",
         )
     return dtype

@@ -36,8 +36,8 @@ def affine_of(tensor: Any) -> NDArray[np.float64]:
     if getattr(tensor, "has_pending_operations", False):
         number = len(tensor.pending_operations)
         raise StateError(
-            f"the MetaTensor has {number} pending lazy transforms of MONAI, which are not yet "
-            "applied to its voxels and its affine: apply them first, tensor, _ = "
+            f"the MetaTensor has pending lazy transforms of MONAI ({number}), which are not yet "
+            "applied to its voxels and its affine: apply them first, with tensor, _ = "
             "monai.transforms.lazy.functional.apply_pending(tensor)",
             code="PENDING_TRANSFORMS",
         )

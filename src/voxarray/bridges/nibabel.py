@@ -73,7 +73,7 @@ def from_nibabel(image: Any) -> Source:
     from nibabel.spatialimages import SpatialImage
 
     if not isinstance(image, SpatialImage):
-        raise TypeError(f"from_nibabel takes an image of nibabel, not {type(image).__name__}")
+        raise TypeError(f"from_nibabel takes a nibabel image, not {type(image).__name__}")
     affine = checked_affine(np.eye(4) if image.affine is None else image.affine)
     header = _header(image)
     channels, origin = Channels(), None

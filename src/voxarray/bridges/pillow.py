@@ -41,8 +41,8 @@ def to_pil(source: Source, *, transpose: bool = True) -> Any:
     if channels not in (1, 3, 4) or source.dtype.kind == "c":
         raise UnsupportedError(
             "a Pillow image has 1, 3 or 4 channels of real numbers, and this image has "
-            f"{channels} of type {source.dtype.name}: take one channel, image[:1, :, :, :], or "
-            "the magnitude of complex voxels, abs(image.array)",
+            f"{channels} of type {source.dtype.name}: take one channel (image[:1, :, :, :]), or "
+            "the magnitude of complex voxels (abs(image.array))",
             code="BAD_CHANNELS",
         )
     itemsize = source.dtype.itemsize

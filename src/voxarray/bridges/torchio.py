@@ -45,7 +45,7 @@ def arguments(image: Any) -> dict[str, Any]:
     """
     tio = import_optional("torchio", INSTALL)
     if not isinstance(image, tio.Image):
-        raise TypeError(f"from_torchio takes an image of TorchIO, not {type(image).__name__}")
+        raise TypeError(f"from_torchio takes a TorchIO image, not {type(image).__name__}")
     common = {"type": image.type, "check_nans": image.check_nans, **metadata(image)}
     if image.get(DATA) is not None:
         return {"tensor": image.data, "affine": image.affine, **common}
