@@ -179,7 +179,7 @@ def test_what_no_tensor_holds():
     assert caught.value.code == "OUT_OF_INT64"
     assert int(vx.ScalarImage(tensor=largest).compute().array.max()) == 2**63
     wide = vx.ScalarImage(tensor=np.zeros(SHAPE, "longdouble"))
-    with pytest.raises(vx.UnsupportedError, match="float128 do not fit into a tensor"):
+    with pytest.raises(vx.UnsupportedError, match="a tensor cannot hold voxels of type float128"):
         _ = wide.memory
 
 

@@ -314,9 +314,9 @@ class MissingPackageError(VoxarrayError, ImportError):
 class MemoryBudgetError(VoxarrayError, MemoryError):
     """An operation would need more memory than the budget allows.
 
-    Usually nothing was read; `statistics_by_label` may find it out while it reads. Or the system
-    gave no more memory during the operation (``OUT_OF_MEMORY``). Take a part or a coarser
-    ``level(n)``, convert the image to an archive, or raise the budget: the setting
+    Usually nothing was read; only `statistics_by_label` may raise this while it reads. If the code
+    is ``OUT_OF_MEMORY``, the system gave no more memory during the operation. Take a part or a
+    coarser ``level(n)``, convert the image to an archive, or raise the budget: the setting
     ``voxarray.memory-budget`` (in dask's configuration), or ``--memory``.
     """
 

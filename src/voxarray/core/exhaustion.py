@@ -59,8 +59,8 @@ def is_exhaustion(error: BaseException) -> bool:
 def _budget_error(error: BaseException, operation: str) -> MemoryBudgetError:
     text = str(error).split("\n")[0] or type(error).__name__
     return MemoryBudgetError(
-        f"the system gave no more memory to {operation} ({text}): other processes may use it, or "
-        "this process may be limited (ulimit -v, a container); take a part, a coarser level(n) "
-        "or fewer threads (setting voxarray.threads)",
+        f"the system gave no more memory to {operation} ({text}): other processes may use the "
+        "memory, or a limit may hold for this process (ulimit -v, a container); take a part, a "
+        "coarser level(n) or fewer threads (setting voxarray.threads)",
         code=CODE,
     )

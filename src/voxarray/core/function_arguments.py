@@ -14,15 +14,15 @@ def require_transform(transform: Any) -> None:
     """
     if isinstance(transform, type):
         name = transform.__name__
-        raise TypeError(f"a transform is an instance, and {name} is a class: write {name}(...)")
+        raise TypeError(f"{name} is a class, and a transform is an instance: write {name}(...)")
     if not callable(transform):
-        raise TypeError(f"a transform can be called, and {transform!r} cannot")
+        raise TypeError(f"a transform must be callable, and {transform!r} is not")
     if any(base.__module__.partition(".")[0] == "torchio" for base in type(transform).__mro__):
         name = type(transform).__name__
         raise TypeError(
-            f"{name} is a transform of TorchIO: for patches wrap it, "
-            f"vx.TorchIOTransform({name}(...)), as transform= of vx.PatchDataset; whole images go "
-            "to TorchIO by image.to_torchio() and come back by vx.ScalarImage.from_torchio(image)"
+            f"{name} is a transform of TorchIO. For patches, pass vx.TorchIOTransform({name}(...)) "
+            "as transform= of vx.PatchDataset. For whole images, convert them with "
+            "image.to_torchio(), and back with vx.ScalarImage.from_torchio(image)"
         )
 
 
@@ -35,6 +35,6 @@ def require_sampler(sampler: Any) -> None:
     if isinstance(sampler, type) or not hasattr(sampler, "draw"):
         hint = f"vx.UniformSampler({sampler!r})" if isinstance(sampler, (int, tuple)) else ""
         raise TypeError(
-            f"a sampler says where patches are, and {sampler!r} is not a sampler: pass "
+            f"a sampler chooses the positions of patches, and {sampler!r} is not a sampler: pass "
             f"{hint or 'one, such as vx.UniformSampler(32)'}"
         )

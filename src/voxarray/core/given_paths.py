@@ -24,10 +24,12 @@ def path_text(path: str | os.PathLike[str]) -> str:
         raise TypeError(f"a path is a str or an os.PathLike, not {type(path).__name__}: {path!r}")
     text = os.fspath(path)
     if not isinstance(text, str):
-        raise TypeError(f"a path is text, not {type(text).__name__} {text!r}: see os.fsdecode")
+        raise TypeError(
+            f"a path is a str, not {type(text).__name__} {text!r}: convert it with os.fsdecode"
+        )
     if not text:
         raise UnsupportedError(
-            "the path is empty: give that of a file or a folder ('.' is the current one)",
+            "the path is empty: give the path of a file or a folder ('.' is the current folder)",
             code="BAD_PATH",
         )
     if "\0" in text:

@@ -11,7 +11,7 @@ from voxarray.core.errors import StateError, TransportError, VoxarrayError
 GUARD = 'if __name__ == "__main__":'
 """The line that a script needs before it starts processes."""
 
-_WHAT_TO_DO = f"put what it does into a function, and call that under {GUARD}"
+_WHAT_TO_DO = f"put the code of the script into a function, and call the function under {GUARD}"
 
 
 def require_main_guard() -> None:
@@ -26,7 +26,8 @@ def require_main_guard() -> None:
     # Python's own check of the same, in multiprocessing.spawn, looks there, too.
     if getattr(current_process(), "_inheriting", False):
         raise StateError(
-            f"workers= starts processes, and each runs this script from its start: {_WHAT_TO_DO}",
+            "workers= starts processes, and each of them runs this script from its start: "
+            f"{_WHAT_TO_DO}",
             code="NO_MAIN_GUARD",
         )
 
@@ -41,13 +42,13 @@ def workers_not_started(workers: int, error: BaseException) -> VoxarrayError:
     script = script_without_guard()
     if script:
         return StateError(
-            f"workers= starts processes, and each runs {script} from its start, and fails there: "
-            f"{_WHAT_TO_DO}",
+            f"workers= starts processes; each of them runs {script} from its start, and fails "
+            f"there: {_WHAT_TO_DO}",
             code="NO_MAIN_GUARD",
         )
     return TransportError(
-        f"the {workers} workers did not start ({type(error).__name__}): a Python script needs "
-        f"{GUARD} before it starts workers; if one of them has run out of "
+        f"the worker processes ({workers}) did not start ({type(error).__name__}): a Python script "
+        f"needs {GUARD} before it starts workers; if one of the workers has run out of "
         "memory, run the same command again, or with fewer --workers (workers=)",
         code="NO_WORKERS",
     )

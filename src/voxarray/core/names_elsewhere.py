@@ -35,7 +35,7 @@ IMAGE: dict[str, str] = {
     "labels": "vx.Archive(image.path).labels, if the image is an archive",
     **{name: f"image.array.{name}(...), which is lazy" for name in _LAZY},
     "is_2d": "image.shape[-1] == 1",
-    "check_is_2d": "image.width, image.height and image.as_pil check it",
+    "check_is_2d": "image.width, image.height and image.as_pil check that the image is 2D",
     "get_spacing_string": "repr(image)",
     "read_and_check": "vx.open_source(path)",
     "to_ras": "vx.ToCanonical()(image)",
@@ -47,13 +47,13 @@ _INSIDE = ("add_transform", "clear_history", "get_applied_transforms", "get_comp
 SUBJECT: dict[str, str] = {
     "to_torchio": "torchio.Subject({name: image.to_torchio() for name, image in "
     "subject.get_images_dict(intensity_only=False).items()})",
-    **dict.fromkeys((*_INSIDE, "history"), "images remember it: subject.t1.history"),
-    "apply_inverse_transform": "preprocessing is not undone here",
-    "get_inverse_transform": "preprocessing is not undone here",
+    **dict.fromkeys((*_INSIDE, "history"), "each image has its own history: subject.t1.history"),
+    "apply_inverse_transform": "voxarray cannot undo preprocessing",
+    "get_inverse_transform": "voxarray cannot undo preprocessing",
     "get_label_map": 'subject["name"]',
     "get_scalar_image": 'subject["name"]',
     "is_2d": "subject.spatial_shape[-1] == 1",
-    "update_attributes": "not needed: attributes and keys cannot differ here",
+    "update_attributes": "not needed: in voxarray, attributes and keys of a subject always agree",
 }
 """Advice by attribute of a subject."""
 

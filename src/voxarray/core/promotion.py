@@ -40,8 +40,8 @@ def tensor_dtype(dtype: np.dtype) -> np.dtype:
     promoted = _PROMOTED.get(dtype.name, dtype.name)
     if promoted not in _TENSOR_TYPES:
         raise UnsupportedError(
-            f"voxels of type {dtype.name} do not fit into a tensor; torch has "
-            f"{', '.join(_TENSOR_TYPES)}: use image.array, or convert them first",
+            f"a tensor cannot hold voxels of type {dtype.name}: use image.array, or first convert "
+            f"the voxels to one of {', '.join(_TENSOR_TYPES)}",
             code="UNSUPPORTED_DTYPE",
         )
     return np.dtype(promoted)
@@ -68,7 +68,7 @@ def _require_int64(voxels: NDArray) -> None:
     limit = int(np.iinfo(np.int64).max)
     if largest > limit:
         raise UnsupportedError(
-            f"the value {largest} does not fit into an int64 tensor, which ends at {limit}: "
-            "use image.array, which keeps uint64",
+            f"the value {largest} does not fit into an int64 tensor, whose largest value is "
+            f"{limit}: use image.array, which keeps uint64",
             code="OUT_OF_INT64",
         )

@@ -28,9 +28,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # without types
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
-            raise YamlError(f"*{event.anchor} {_where(event.start_mark)}: references are not read")
+            where = _where(event.start_mark)
+            raise YamlError(f"*{event.anchor} {where} is an alias: write the value itself")
         if getattr(event, "tag", None) is not None:
-            raise YamlError(f"{event.tag} {_where(event.start_mark)}: tags are not read")
+            raise YamlError(f"{event.tag} {_where(event.start_mark)} is a tag: leave it out")
         return super().compose_node(parent, index)
 
 
@@ -58,7 +59,7 @@ def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
     for key_node, value_node in node.value:
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, (str, int, float, bool)):
-            raise YamlError(f"a key {_where(key_node.start_mark)} is neither a text nor a number")
+            raise YamlError(f"the key {_where(key_node.start_mark)} must be text or a number")
         if key in mapping:
             raise YamlError(f"the key {key!r} {_where(key_node.start_mark)} occurs twice")
         mapping[key] = loader.construct_object(value_node, deep=True)
@@ -92,7 +93,7 @@ def loads(text: str) -> Any:
         YamlError: It is no such YAML; the message says in which line.
     """
     if len(text) > MOST_BYTES:
-        raise YamlError(f"{len(text)} characters are more than the {MOST_BYTES} that are read")
+        raise YamlError(f"the text has {len(text)} characters, but at most {MOST_BYTES} are read")
     try:
         return _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
@@ -105,7 +106,7 @@ def loads(text: str) -> Any:
     except ValueError as error:  # a number of more digits than Python reads
         raise YamlError(str(error)) from None
     except RecursionError:
-        raise YamlError("lists or mappings are nested too deep") from None
+        raise YamlError("lists or mappings are nested too deeply") from None
 
 
 def dumps(data: Any) -> str:

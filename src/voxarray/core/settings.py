@@ -68,7 +68,7 @@ _from_tasks: list[Mapping[str, Any]] = []
 def get(key: str) -> Any:
     """Value of ``voxarray.<key>`` as it came with a task, or as configured, or its default."""
     if key not in DEFAULTS:
-        raise KeyError(f"voxarray has no setting {key!r}, only {sorted(DEFAULTS)}")
+        raise KeyError(f"voxarray has no setting {key!r}; its settings are {sorted(DEFAULTS)}")
     for values in _from_tasks[-1:]:  # a copy: another task may end meanwhile
         if key in values:
             return values[key]

@@ -22,18 +22,20 @@ _DETERMINISTIC = (
     *("Spike", "Swap", "Anisotropy", "AffineElasticDeformation", "FourierTransform"),
 )
 
+_DOWNLOADS = "download data sets with torchio.datasets, or with the tools of those who publish them"
+
 INSTEAD: dict[str, str] = {
     **{name: _AUGMENTATION.format(name=name) for name in (*_RANDOM, *_DETERMINISTIC)},
-    "SubjectsDataset": "a list of vx.Subject is a dataset: torch.utils.data.DataLoader takes it, "
-    "and vx.Cohort is one of a folder of archives",
-    "SubjectsLoader": "torch.utils.data.DataLoader takes subjects; for patches give it a "
+    "SubjectsDataset": "use a list of vx.Subject, or vx.Cohort for a folder of archives; "
+    "torch.utils.data.DataLoader takes both",
+    "SubjectsLoader": "torch.utils.data.DataLoader takes subjects; for patches, give it a "
     "vx.PatchDataset",
     "Queue": "vx.PatchDataset or vx.IterablePatchDataset with a torch.utils.data.DataLoader: "
-    "patches are read when they are drawn, so that nothing has to be queued",
-    "CopyAffine": "set it: image.affine = other.affine",
-    "PCA": "an array of features: image.array, and sklearn.decomposition.PCA",
+    "patches are read when they are drawn, so no queue is needed",
+    "CopyAffine": "set the affine: image.affine = other.affine",
+    "PCA": "use sklearn.decomposition.PCA on image.array",
     "ImagesDataset": "TorchIO calls it SubjectsDataset now: use a list of vx.Subject",
-    "datasets": "data sets are downloaded with torchio.datasets, or the tools of their owners",
+    "datasets": _DOWNLOADS,
     "utils": "public names are in vx itself: see dir(vx)",
     "data": "classes are in vx itself, such as vx.ScalarImage",
     "io": "readers and writers are chosen by suffix: vx.open_source(path) and image.save(path)",
@@ -44,15 +46,15 @@ INSTEAD: dict[str, str] = {
     "MonaiAdapter": "vx.MonaiTransform applies transforms of MONAI to patches",
     "ToReferenceSpace": "vx.Resample(reference)",
     "train_histogram": "vx.HistogramStandardization.train",
-    "LOCATION": 'the key is the text "location"',
+    "LOCATION": 'the key is the string "location"',
     "HISTORY": "image.history",
-    "IMAGE": 'the key of a lone image is the text "image"',
+    "IMAGE": 'the key of a single image is the string "image"',
     "TENSOR": "image.data",
     "CHANNELS_DIMENSION": "channels are axis 0",
     "NUM_SAMPLES": "patches_per_image= of vx.PatchDataset",
     "sampler": "samplers are in vx itself, such as vx.UniformSampler",
     "inference": "vx.GridSampler and vx.GridAggregator",
-    "download": "data sets are downloaded with torchio.datasets, or the tools of their owners",
+    "download": _DOWNLOADS,
 }
 """Advice by name."""
 
