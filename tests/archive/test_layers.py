@@ -215,7 +215,9 @@ def test_names_and_colours_that_are_none_are_refused(path, words):
 
 def test_the_error_of_a_missing_label_map_names_those_there(path):
     vx.Archive(path).add_labels("seg", labels())
-    with pytest.raises(vx.MissingFileError, match=r"no label map 'sag', only \['seg'\]"):
+    with pytest.raises(
+        vx.MissingFileError, match=r"no label map 'sag'; its label maps are \['seg'\]"
+    ):
         _ = vx.LabelMap(path / "labels" / "sag").shape
 
 

@@ -323,7 +323,10 @@ def test_an_extra_file_is_reported(path):
 
 
 def test_a_label_map_that_is_not_there(path):
-    told = r"no label map 'brain', only \[\].*add it again \(voxarray add-labels\).*--overwrite"
+    told = (
+        r"no label map 'brain'; its label maps are \[\].*add it again \(voxarray add-labels\)"
+        r".*--overwrite"
+    )
     with pytest.raises(MissingFileError, match=told):
         open_archive(path / "labels/brain")
 

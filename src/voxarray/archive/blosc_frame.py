@@ -62,7 +62,7 @@ class BloscFrame:
         size = len(body)
         if size < HEADER:
             raise FormatError(
-                f"a blosc chunk has {size} bytes, but its header alone should have {HEADER}: the "
+                f"a blosc chunk has {size} bytes, but its header alone takes {HEADER}: the "
                 f"archive is damaged here; restore it, or {MAKE_AGAIN}"
             )
         decoded, block, stated = _SIZES.unpack_from(body, 4)

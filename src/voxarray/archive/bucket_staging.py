@@ -202,8 +202,8 @@ class BucketStaging(Staging):
             if self._root == root:
                 self._root = new_root()
                 _LOG.info(
-                    "objects with the same names exist already in %r, so the new files go below "
-                    "%r there",
+                    "objects with the same names exist already in %r, so the new files are written "
+                    "below %r in it",
                     self.destination,
                     self._root,
                 )

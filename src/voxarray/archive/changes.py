@@ -81,7 +81,7 @@ class Change:
         for key in self.forgotten:
             if key not in notes:
                 raise MissingFileError(
-                    f"{path} has no note {key!r:.80}, as made by add_notes; it has only "
+                    f"{path} has no note {key!r:.80} (see add_notes): the keys of its notes are "
                     f"{sorted(notes)!r:.200}",
                     code="NO_NOTE",
                     path=path,
@@ -99,15 +99,15 @@ class Change:
             size = len(json.dumps(notes, allow_nan=False).encode())
         except (TypeError, ValueError, RecursionError) as error:
             raise FormatError(
-                f"notes must be JSON: texts, finite numbers, true, false, null, lists and objects "
-                f"({error})",
+                f"notes must be what JSON can hold: strings, finite numbers, True, False, None, "
+                f"lists, and dicts with strings as keys ({error})",
                 code="BAD_METADATA",
                 path=path,
             ) from error
         if size > MOST_NOTES:
             raise FormatError(
-                f"the notes of {path} (see add_notes) would have {size} bytes in all, more than "
-                f"{MOST_NOTES}: put what is large into a file of its own",
+                f"the notes of {path} (see add_notes) would have {size} bytes in all, but may have "
+                f"at most {MOST_NOTES}: put long notes into a file of their own",
                 code="BAD_METADATA",
                 path=path,
             )
@@ -119,8 +119,8 @@ def require_free(name: str, names: Iterable[str], path: str) -> None:
     taken = layer_names.taken_by(name, names)
     if taken is not None:
         raise ArchiveExistsError(
-            f"{path} has the label map {taken!r} already: choose another name, or remove that "
-            "first (voxarray remove-labels, or remove_labels of vx.Archive)",
+            f"{path} has the label map {taken!r} already: choose another name, or remove the "
+            "existing one first (voxarray remove-labels, or remove_labels of vx.Archive)",
             code="NAME_TAKEN",
             path=path,
         )
@@ -131,7 +131,7 @@ def require_layer(name: str, manifest: Manifest, path: str) -> None:
     names = layer_names.names_in(manifest.files, root_of(manifest.files))
     if name not in names:
         raise MissingFileError(
-            f"{path} has no label map {name!r:.100}, only {names!r:.300}",
+            f"{path} has no label map {name!r:.100}; its label maps are {names!r:.300}",
             code="NO_LABELS",
             path=path,
         )

@@ -143,13 +143,13 @@ class Codec:
         names = [str(link.get("name")) for link in chain]
         if names not in (["bytes", "blosc", "crc32c"], ["bytes", "crc32c"]):
             raise UnsupportedError(
-                f"the codecs {names} are not ones that voxarray writes (bytes, blosc, crc32c): "
-                f"{MAKE_AGAIN}",
+                f"the chunks have the codecs {names}, but voxarray writes chunks with bytes, blosc "
+                f"and crc32c, or with bytes and crc32c: {MAKE_AGAIN}",
                 code="UNKNOWN_CODEC",
             )
         if chain[0].get("configuration", {}).get("endian", "little") != "little":
             raise UnsupportedError(
-                f"chunks are big-endian, and voxarray writes little-endian ones: {MAKE_AGAIN}",
+                f"the chunks are big-endian, but voxarray writes little-endian ones: {MAKE_AGAIN}",
                 code="UNKNOWN_CODEC",
             )
         if len(names) == 2:

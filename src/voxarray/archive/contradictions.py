@@ -100,8 +100,8 @@ def _of_ome(image: ArchiveSource) -> Iterator[Contradiction]:
         if not _agree(stored, derived):
             yield (
                 key,
-                f"has the OME-Zarr {name} {stored!r:.300}, but by voxarray's own metadata they "
-                f"should be {derived!r:.300}",
+                f"has the OME-Zarr {name} {stored!r:.300}, but voxarray's own metadata give "
+                f"{derived!r:.300}",
             )
 
 
@@ -126,7 +126,7 @@ def _of_array(level: ArchiveSource, finer: ArchiveSource | None) -> Iterator[Con
     if array.layout != layout:
         yield (
             key,
-            f"has the layout {array.layout}, but by the next finer level it should be {layout}",
+            f"has the layout {array.layout}, but should have {layout}, to fit the next finer level",
         )
 
 
@@ -189,10 +189,10 @@ def _missing_coordinates(folder: str, keys: Iterable[str]) -> list[str]:
 def _of_level_without(missing: Sequence[str], level: ArchiveSource) -> Iterator[Contradiction]:
     """Of a level that lacks coordinates; a coarse one may lack all, if it says what places it."""
     if level.number == 0 or len(missing) < len(_COORDINATES):
-        allowed = "the base level has" if level.number == 0 else "a coarse level has all or none of"
+        allowed = "the base level must have all" if level.number == 0 else "all or none must exist"
         yield (
             f"{level.prefix}{level_name(level.number)}/zarr.json",
-            f"lacks the coordinates {missing}, but {allowed} {list(_COORDINATES)}",
+            f"lacks the coordinates {missing}, but {allowed} of {list(_COORDINATES)}",
         )
         return
     yield from _of_marks(level, _PLACED)
@@ -224,7 +224,7 @@ def _of_header(image: ArchiveSource) -> Iterator[Contradiction]:
     # affine may be more than a thousandth of a voxel away; the header cannot say it better.
     is_rounded = np.allclose(header.affine, grid.affine, rtol=_SINGLE.eps, atol=_SINGLE.tiny)
     if not is_rounded and not Grid(grid.shape, header.affine).isclose(grid):
-        yield key, f"has the affine {header.affine.tolist()}, but the image has another one"
+        yield key, f"has the affine {header.affine.tolist()}, which is not that of the image"
 
 
 def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
@@ -238,8 +238,8 @@ def _of_tables(image: ArchiveSource) -> Iterator[Contradiction]:
             if cell != edge:
                 yield (
                     key,
-                    f"has a row for each {cell!r:.80} voxels, but should have one for each chunk, "
-                    f"{edge}",
+                    f"has a row for each block of {cell!r:.80} voxels, but should have a row for "
+                    f"each chunk, of {edge} voxels",
                 )
     key = f"{image.prefix}{LABEL_COUNTS}/c/0/0"
     if key in files:

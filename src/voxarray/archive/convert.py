@@ -164,9 +164,8 @@ def layer_plan(
         told = difference(grid, layer.source.grid)
         raise GridError(
             f"the label map {name!r} has {layer.source.grid}, but the image has {grid}"
-            f"{told and f' ({told})'}: resample the label map onto the image first, by "
-            "vx.Resample(image)(label_map), where image is vx.Archive(path).image for an "
-            "archive",
+            f"{told and f' ({told})'}: resample the label map onto the image first, with "
+            "vx.Resample(image)(label_map); the image of an archive is vx.Archive(path).image",
             code="GRID_MISMATCH",
         )
     return WritePlan.of(layer.source, "label", layer.table, options, factors)

@@ -221,7 +221,7 @@ def schema(name: str) -> dict[str, Any]:
         KeyError: For another name.
     """
     if name not in SCHEMAS:
-        raise KeyError(f"an archive has no schema {name!r}, only {', '.join(SCHEMAS)}")
+        raise KeyError(f"there is no schema {name!r}: choose one of {', '.join(SCHEMAS)}")
     from importlib.resources import files  # not needed to open an archive
 
     text = files("voxarray.archive").joinpath("schemas", f"{name}.json").read_text("utf-8")

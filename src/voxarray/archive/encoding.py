@@ -73,8 +73,8 @@ def _storable(dtype: np.dtype) -> np.dtype:
         return np.dtype(np.uint8)
     if dtype.kind not in "iufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
         raise UnsupportedError(
-            f"voxels of type {dtype} cannot be archived: convert them to an integer, float or "
-            "complex type of at most 64 bits per part first",
+            f"voxels of type {dtype} cannot be archived: first convert them to integers or floats "
+            "of at most 64 bits, or to complex64 or complex128",
             code="UNSUPPORTED_DTYPE",
         )
     return dtype.newbyteorder("=")

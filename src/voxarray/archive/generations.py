@@ -333,8 +333,8 @@ def _bytes(path: str) -> bytes | None:
 
 def _unsynced(root: str, error: OSError) -> ArchiveError:
     return ArchiveError(
-        f"{root} is changed, but its folder cannot be synced ({error}). After a power loss the "
-        "change may be undone: check then",
+        f"{root} is changed, but its folder cannot be synced to the disk ({error}). A power loss "
+        "may undo the change: after one, check the archive",
         code="NOT_SYNCED",
         path=root,
     )
@@ -343,7 +343,7 @@ def _unsynced(root: str, error: OSError) -> ArchiveError:
 def _undecided(root: str) -> ArchiveError:
     return ArchiveError(
         f"another process is changing {root}, or was killed while it did so; this file system has "
-        "no lock that shows which. Try again. If nobody writes there, run voxarray "
+        "no lock that shows which. Try again. If no process writes to the archive, run voxarray "
         "clean --unlocked on it",
         code="INTERRUPTED",
         path=root,

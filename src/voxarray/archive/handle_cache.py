@@ -314,8 +314,8 @@ def _require_unchanged(store: Store, opened: Hashable, key: str = "") -> None:
         return
     if isinstance(store, TreeStore) and not os.path.isdir(store.path):
         raise SourceChangedError(
-            f"the archive {store.path} was deleted or renamed after it was opened: open it where "
-            "it is now",
+            f"the archive {store.path} was deleted or renamed after it was opened: if it was "
+            "renamed, open it under its new name",
             path=store.path,
         )
     for _ in range(_COMPARISONS):

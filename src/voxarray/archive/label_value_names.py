@@ -26,8 +26,8 @@ def require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> Non
     key = f"{prefix}{LABEL_COUNTS}/c/0/0"
     if key not in area.files:
         raise FormatError(
-            f"{name} holds measurements, not labels, and measurements have no names: add it "
-            "without names= (--name)",
+            f"{name} holds measurements, not labels, and measurements have no names: add "
+            "the image without names= (--name)",
             code="UNNAMED_VALUES",
         )
     with open(f"{area.root}/{key}", "rb") as file:
@@ -38,7 +38,7 @@ def require_named(area: Staging, prefix: str, plan: WritePlan, name: str) -> Non
     if unnamed:
         more = f" and {len(unnamed) - _EXAMPLES} more" if len(unnamed) > _EXAMPLES else ""
         raise FormatError(
-            f"{name} has the values {', '.join(map(str, unnamed[:_EXAMPLES]))}{more}, which "
-            "have no name: name them, too (names=, --name), or remove them first (RemoveLabels)",
+            f"{name} has values without a name: {', '.join(map(str, unnamed[:_EXAMPLES]))}{more}. "
+            "Name these, too (names=, --name), or remove them first (vx.RemoveLabels)",
             code="UNNAMED_VALUES",
         )

@@ -30,20 +30,21 @@ def require_name(name: object) -> str:
     is_usable = isinstance(name, str) and _NAME.fullmatch(name) and is_key(name)
     if not isinstance(name, str) or not is_usable or name == "zarr.json" or name != name.strip():
         raise FormatError(
-            f"{name!r:.100} cannot name a label map: use a plain word, without slashes, control "
-            "characters, blanks at its ends or a dot at its start",
+            f"{name!r:.100} cannot name a label map: use a name without slashes and control "
+            "characters, without spaces at its ends, and without a dot at its start",
             code="BAD_NAME",
         )
     # In a URL, only the suffix tells where an archive begins.
     if name.lower().endswith(ENDS_OF_STORES):
         raise FormatError(
-            f"{name!r:.100} cannot name a label map: that suffix marks an archive; leave it out",
+            f"{name!r:.100} cannot name a label map, since its suffix is that of an archive: leave "
+            "the suffix out",
             code="BAD_NAME",
         )
     if len(name.encode()) > _LONGEST:
         raise FormatError(
-            f"a label map's name has at most {_LONGEST} bytes, and {name!r:.100}... has "
-            f"{len(name.encode())}",
+            f"the name of a label map may have at most {_LONGEST} bytes, but {name!r:.100}... has "
+            f"{len(name.encode())}: choose a shorter one",
             code="BAD_NAME",
         )
     return name

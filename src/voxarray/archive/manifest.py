@@ -162,8 +162,8 @@ class Manifest:
         notes = self.metadata if metadata is None else metadata
         if not _is_shallow(notes):
             raise FormatError(
-                f"the notes of an archive (see add_notes) may be nested at most {_DEEPEST} deep, "
-                "and these are deeper: put what is deeper into a file of its own",
+                f"the notes of an archive (see add_notes) may have at most {_DEEPEST} levels of "
+                "lists and dicts inside each other, but these have more: nest them less deeply",
                 code="BAD_METADATA",
             )
         return replace(
@@ -212,8 +212,8 @@ class Manifest:
             _refuse(path, f"the version {version!r:.40}")
         if version not in _SEALS:
             raise ArchiveError(
-                f"{path} has a manifest of version {version}, this voxarray reads the versions "
-                f"1 to {VERSION}: install the voxarray that wrote it, or a newer one",
+                f"{path} has a manifest of version {version}, but this voxarray reads versions 1 "
+                f"to {VERSION}: install the version of voxarray that wrote it, or a newer one",
                 code="UNKNOWN_VERSION",
                 path=path,
             )
@@ -316,7 +316,7 @@ def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
         _refuse(path, f"the format {content['format']!r:.40}")
     source, files = content["source"], content["files"]
     if not isinstance(source, dict) or not _is_shallow(source):
-        _refuse(path, "a source that is not an object, or is nested too deep")
+        _refuse(path, "a source that is not an object, or is nested too deeply")
     if not isinstance(files, dict):
         _refuse(path, "files that are not an object")
     entries = {key: _entry(key, value, version, path) for key, value in files.items()}
@@ -324,7 +324,7 @@ def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
         return Manifest(entries, source, 1)
     metadata = content.get("metadata", {})
     if not isinstance(metadata, dict) or not _is_shallow(metadata):
-        _refuse(path, "metadata that are not an object, or are nested too deep")
+        _refuse(path, "metadata that are not an object, or are nested too deeply")
     generation, previous, base = (content[key] for key in ("generation", "previous", "base"))
     if not _is_count(generation):
         _refuse(path, f"the generation {generation!r:.40}")
@@ -336,7 +336,7 @@ def _parsed(content: Mapping[str, Any], version: int, path: str) -> Manifest:
 
 def _entry(key: str, value: object, version: int, path: str) -> FileEntry:
     if not is_key(key) or key == KEY:
-        _refuse(path, f"a file {key!r:.80}, which no file of an archive can be called")
+        _refuse(path, f"{key!r:.80}, which cannot be the name of a file in an archive")
     longest = 2 if version == 1 else 3
     if not isinstance(value, list) or not 2 <= len(value) <= longest:
         _refuse(path, f"{value!r:.80} for {key!r:.80}")
@@ -384,7 +384,7 @@ def _unsealed(path: str) -> ChecksumError:
 
 def _refuse(path: str, seen: str) -> NoReturn:
     raise FormatError(
-        f"the manifest of {path} has a valid digest, but a content that no version of voxarray "
+        f"the manifest of {path} has a valid digest, but content that no version of voxarray "
         f"writes: {seen}. Restore it, or {MAKE_AGAIN}",
         code="BAD_METADATA",
         path=path,

@@ -200,8 +200,9 @@ class ImageMetadata:
             ours = attributes[KEY]
             if ours["version"] != VERSION:
                 raise FormatError(
-                    f"{path} has voxarray metadata of version {ours['version']}, this voxarray "
-                    f"reads version {VERSION}: install the voxarray that wrote it, or a newer one",
+                    f"{path} has voxarray metadata of version {ours['version']}, but this voxarray "
+                    f"reads version {VERSION}: install the version of voxarray that wrote it, or a "
+                    "newer one",
                     code="UNKNOWN_VERSION",
                     path=path,
                 )
@@ -265,4 +266,4 @@ def _level_hint(path: str) -> str:
     if not re.fullmatch(r"scale\d+", level):
         return f"; restore them, or {MAKE_AGAIN}"
     number = level.removeprefix("scale")
-    return f": it is a level of {archive}; open that, and take image.level({number})"
+    return f": it is a level of {archive}; open that archive, and take image.level({number})"

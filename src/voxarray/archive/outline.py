@@ -79,6 +79,6 @@ def _refuse_unreadable(layout: Layout, dtype: np.dtype) -> None:
     if size > limit:
         raise FormatError(
             f"chunks of {layout.chunk} {dtype} voxels have {size} bytes, and readers take no more "
-            f"than {limit} (setting voxarray.chunk-limit): use smaller chunks (--chunk)",
+            f"than {limit} (setting voxarray.chunk-limit): use smaller chunks (chunks=, --chunk)",
             code="BAD_CHUNK",
         )

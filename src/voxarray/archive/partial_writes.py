@@ -190,10 +190,10 @@ def complete(
     depth, ends = plan.layouts[0].shape[1], [0, *(part.planes.stop for part in ordered)]
     if [*(part.planes.start for part in ordered), depth] != ends:
         raise ArchiveError(
-            f"some planes of {plan.source.path or 'the image'} are missing or written twice: its "
-            "parts hold the planes "
-            f"{', '.join(f'{p.planes.start} to {p.planes.stop}' for p in ordered)} of {depth}; "
-            "convert it again",
+            f"some planes of {plan.source.path or 'the image'} are missing or written twice: it "
+            f"has {depth} planes, and its parts hold the planes "
+            f"{', '.join(f'{p.planes.start} to {p.planes.stop - 1}' for p in ordered)}; "
+            "convert the image again",
             code="MISSING_PART",
         )
     with ExitStack() as shares:

@@ -341,8 +341,8 @@ class ShardedArray:
         size, limit = chunk_bytes(self.layout, self.dtype), settings.get_bytes("chunk-limit")
         if size > limit:
             raise FormatError(
-                f"one chunk of {self.key} would decode to {size} bytes, more than the {limit} of "
-                "the setting voxarray.chunk-limit: raise it if you trust the archive",
+                f"one chunk of {self.key} would decode to {size} bytes, but the setting "
+                f"voxarray.chunk-limit allows {limit}: raise the setting if you trust the archive",
                 code="BOMB",
                 path=self.store.path,
             )

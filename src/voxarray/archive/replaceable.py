@@ -42,8 +42,8 @@ def require_replaceable(path: str) -> None:
     named_keys = _named(path)
     if named_keys is None and not _is_ours(path):
         raise ArchiveExistsError(
-            f"{path} is not an archive that voxarray wrote, and overwriting would delete all that "
-            "is in it: choose another name, or delete it yourself",
+            f"{path} is not an archive that voxarray wrote, and overwriting would delete all files "
+            "in this folder: choose another name, or delete the folder yourself",
             code="NOT_AN_ARCHIVE",
             path=path,
         )

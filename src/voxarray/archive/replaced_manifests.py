@@ -65,15 +65,15 @@ def of_replaced(store: Store, current: Manifest) -> Iterator[Problem]:
             continue
         if newer.generation == number + 1 and newer.previous != older.digest:
             text = (
-                f"has the digest {older.digest}, but the next manifest names {newer.previous}: "
+                f"has the digest {older.digest}, but the next manifest expects {newer.previous}: "
                 f"restore it, or {MAKE_AGAIN}"
             )
             yield Problem("CONTRADICTION", key, text)
         if _base(older) != _base(current):
             text = (
-                "names other files of the image than the current manifest. Both must name the "
-                "same, since adding or removing label maps does not change the image: restore it, "
-                f"or {MAKE_AGAIN}"
+                "names other files of the image than the current manifest. Both must name the same "
+                "files, since adding or removing label maps does not change the image: restore "
+                f"this manifest, or {MAKE_AGAIN}"
             )
             yield Problem("CONTRADICTION", key, text)
         newer = older

@@ -61,8 +61,8 @@ def changed_at_last(path: str) -> ArchiveExistsError:
     """The error for an archive that was changed at the moment of the exchange."""
     return ArchiveExistsError(
         f"another process was changing {path} when a new archive was about to replace it: the old "
-        "archive stays as it is; look at what was added to it, then try again. If nobody writes "
-        "there, run voxarray clean --unlocked on it",
+        "archive stays as it is; look at what was added to it, then try again. If no process "
+        "writes to the archive, run voxarray clean --unlocked on it",
         code="CONTENT_ADDED",
         path=path,
     )

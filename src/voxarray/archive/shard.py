@@ -140,7 +140,7 @@ class ShardIndex:
         raw = blob.read(size - tail, tail) if size >= tail else b""
         if len(raw) != tail:
             raise TruncatedError(
-                f"the shard {path} has {size} bytes, fewer than the {tail} of its index: the "
+                f"the shard {path} has {size} bytes, but its index alone takes {tail}: the "
                 f"archive is damaged here; restore it, or {MAKE_AGAIN}",
                 path=path,
             )
@@ -159,8 +159,8 @@ class ShardIndex:
         ends = table[present].astype(object).sum(axis=1)  # Python ints: no wrap-around
         if len(ends) and max(ends) > size - tail:
             raise FormatError(
-                f"the index of {path} points beyond its {size} bytes: the archive is damaged "
-                f"here; restore it, or {MAKE_AGAIN}",
+                f"the index of the shard {path} points beyond the end of the shard ({size} bytes): "
+                f"the archive is damaged here; restore it, or {MAKE_AGAIN}",
                 path=path,
             )
         # An absent chunk has all 64 bits set, which does not fit into int64.

@@ -177,7 +177,8 @@ class ArchiveSource(Source):
     def level(self, number: int) -> ArchiveSource:
         if not 0 <= number < self.levels:
             raise OutOfRangeError(
-                f"{self.path} has the levels 0 to {self.levels - 1}, there is no level {number}",
+                f"{self.path} has no level {number}: the number of the coarsest level is "
+                f"{self.levels - 1}, and level 0 has full resolution",
                 code="NO_LEVEL",
                 path=self.path,
             )
@@ -292,9 +293,9 @@ def _open(
     if prefix and f"{prefix}zarr.json" not in manifest.files:
         name, names = location.key.removeprefix("labels/"), label_names(store.path)
         raise MissingFileError(
-            f"{store.path} has no label map {name!r}, only {names}: check the name; if this label "
-            "map was removed, add it again (voxarray add-labels); or, if it had come with the "
-            f"image, {MAKE_AGAIN}",
+            f"{store.path} has no label map {name!r}; its label maps are {names}: check the name. "
+            "If this label map was removed, add it again (voxarray add-labels). If it had come "
+            f"with the image, you can also {MAKE_AGAIN}",
             path=path,
         )
     return _open_level(store, opened, prefix, 0)
@@ -321,8 +322,9 @@ def remark_left_labels(source: Source) -> None:
     if names := names_in(files, base.prefix):
         warn_caller(
             f"LABELS_LEFT: only the image of {base.path} is written, not its label maps {names}: "
-            f"convert them one by one, such as {base.path}/labels/{names[0]}; in Python, labels= "
-            "of vx.convert takes them along into an archive, and labels={} silences this warning",
+            f"convert them one by one, such as {base.path}/labels/{names[0]}. In Python, name the "
+            "label maps in labels= of vx.convert to write them into the new archive, too; "
+            "labels={} hides this warning",
             VoxarrayWarning,
         )
 

@@ -257,7 +257,7 @@ def _lost(folder: str, destination: str) -> ArchiveError:
     return ArchiveError(
         f"{folder}, in which {destination} was being written, was removed by another process, "
         "and nothing was changed at the destination: try again, and use voxarray clean only while "
-        "nobody converts there",
+        "no process converts there",
         code="STAGING_LOST",
         path=destination,
     )
@@ -309,7 +309,8 @@ def publish(
     except OSError as error:
         raise ArchiveError(
             f"{destination} is complete and has its final name, but its parent folder cannot be "
-            f"synced ({error}). After a power loss the archive may be missing: check then",
+            f"synced to the disk ({error}). A power loss may undo this: after one, check that the "
+            "archive is there",
             code="NOT_SYNCED",
             path=destination,
         ) from error
@@ -326,8 +327,8 @@ def refuse_existing(destination: str, overwrite: bool) -> None:
     if not overwrite:
         raise ArchiveExistsError(
             f"{destination} exists already: choose another name, or pass overwrite=True "
-            "(--overwrite), which keeps the old one until the new one is verified; the new one is "
-            f"{REPLACED_WITHOUT}",
+            "(--overwrite), which keeps the old archive until the new one is verified; the new one "
+            f"is {REPLACED_WITHOUT}",
             path=destination,
         )
     require_replaceable(destination)

@@ -84,7 +84,7 @@ VERSION_1 = (
 )
 
 LEFTOVERS = (
-    "accompanied by objects that interrupted writers left, and that nobody reads: voxarray "
+    "accompanied by objects that interrupted writers left behind and that no reader uses: voxarray "
     "clean removes them"
 )
 
@@ -260,8 +260,8 @@ def _compare_voxels(archived: ArchiveSource, source: Source, progress: Progress 
 def _require_equal(archived: NDArray, expected: NDArray, start: tuple[int, int]) -> None:
     if archived.dtype != expected.dtype:
         raise VoxarrayError(
-            f"voxels are {archived.dtype}, but those of the source are {expected.dtype}: "
-            f"{MAKE_AGAIN}",
+            f"the voxels have the type {archived.dtype}, but those of the source have the type "
+            f"{expected.dtype}: {MAKE_AGAIN}",
             code="DTYPE_MISMATCH",
         )
     different = (_bytes(archived) != _bytes(expected)).any(axis=-1)

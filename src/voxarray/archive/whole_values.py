@@ -78,8 +78,8 @@ def _require_whole(values: NDArray, name: str, path: str | None) -> None:
         value = values[~is_whole][0].item()
         raise FormatError(
             f"the label map {name!r} holds {value}, but labels must be whole numbers: round or "
-            "threshold it first (vx.Lambda), or keep it as an image of its own (of a cohort, named "
-            "by --image-pattern or image_patterns=)",
+            "threshold it first (vx.Lambda), or convert it as an image of its own (in a cohort, "
+            "name it with --image-pattern or image_patterns=)",
             code="FRACTIONAL_LABELS",
             path=path,
         )
