@@ -115,7 +115,9 @@ def test_a_query_of_the_references_chooses_subjects_too(cohort, tmp_path):
     both = "--query", "subject == 'sub-0'", *chosen, "--json"
     assert json.loads(run(*words, *both).stdout)["scores"] == json.loads(done.stdout)["scores"]
     maps = tmp_path / "a.nii.gz", tmp_path / "a.nii.gz"
-    assert "--reference-query chooses subjects of cohorts" in run(*maps, *chosen).output
+    assert (
+        "--reference-query chooses among the subjects of two cohorts" in run(*maps, *chosen).output
+    )
     vx.Cohort(cohort)[:1].map(only_found).save(tmp_path / "fewer", progress=False)
     told = run(tmp_path / "fewer", *words[1:]).output
     assert "1 subject is in one cohort only, such as sub-1, of which there is no pred" in told

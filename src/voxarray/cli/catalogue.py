@@ -85,7 +85,7 @@ def command(
         return
     if rows.empty:
         count = len(cohort.table)
-        console().say(f"no row matches, of {count}" if count else "the catalogue has no rows")
+        console().say(f"0 of {count} rows match" if count else "the catalogue has no rows")
         return
     visible = rows if columns is not None else rows[[name for name in _SHOWN if name in rows]]
     visible = visible.map(lambda value: printable(value) if isinstance(value, str) else value)
@@ -97,7 +97,7 @@ def _column_names(text: str, existing: list[str]) -> list[str]:
     missing = [name for name in names if name not in existing]
     if missing or not names:
         raise click.UsageError(
-            f"there is no column {', '.join(missing) or 'in --columns'}; there are "
+            f"there is no column {', '.join(missing) or 'in --columns'}; the columns are "
             f"{', '.join(existing)}{_IN_QUERIES if 'images' in missing else ''}"
         )
     return names

@@ -41,9 +41,10 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
         if leftover.ownership is Ownership.UNKNOWN and leftover.outcome != "failed"
     ]
     if doubtful and not unlocked:
+        kept = "1 of these is" if len(doubtful) == 1 else f"{len(doubtful)} of these are"
         talk.complain(
-            f"no lock shows whether {len(doubtful)} of these are in use, so they are kept: if "
-            f"nobody converts here now, voxarray clean {path} --unlocked removes them"
+            f"{kept} kept, since no lock shows whether anything is still in use: if no process "
+            f"converts here now, remove with voxarray clean {path} --unlocked"
         )
     failed = [leftover for leftover in leftovers if leftover.outcome == "failed"]
     for leftover in failed:

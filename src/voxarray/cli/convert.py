@@ -78,7 +78,7 @@ def _convert_one(sources: tuple[str, ...], target: Destination, arguments: dict[
     if arguments["zipped"] and suffix_of(target.path) != ".ozx":
         raise click.UsageError(
             f"--zip makes .ozx files, and {target.path} is not one: leave --zip out, or choose a "
-            "name in .ozx"
+            "name that ends in .ozx"
         )
     source = _single(sources, target)
     outcome = Outcome()

@@ -64,7 +64,7 @@ class Destination:
         read = format_of(path)
         if read is not None and not os.path.isdir(path):
             raise UnsupportedError(
-                f"{text} has the suffix of {read.name}, which voxarray reads but does not "
+                f"{text} has a suffix of the format {read.name}, which voxarray reads but does not "
                 f"write: choose one of {', '.join(written_suffixes())}, or a folder",
                 code="UNKNOWN_SUFFIX",
                 path=path,
@@ -88,8 +88,8 @@ class Destination:
         if not (is_new and _SUFFIX.match(name) and _is_one_image(sources)):
             return
         raise UnsupportedError(
-            f"no format is known by the suffix of {self.path!r}; known are "
-            f"{', '.join(written_suffixes())}. To make a cohort of one image, choose a folder "
+            f"the suffix of {self.path!r} is not that of a format that voxarray writes: choose one "
+            f"of {', '.join(written_suffixes())}. To make a cohort of one image, choose a folder "
             "without a suffix, or make this folder first",
             code="UNKNOWN_SUFFIX",
             path=self.path,

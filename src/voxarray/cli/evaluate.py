@@ -25,7 +25,9 @@ def _numbers(_: click.Context, __: click.Parameter, text: str | None) -> list[in
     try:
         return None if text is None else [int(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r} are no labels: write numbers such as 1,2,5") from None
+        raise click.BadParameter(
+            f"{text!r} is not a list of labels: write numbers, such as 1,2,5"
+        ) from None
 
 
 @click.command("evaluate")
@@ -151,7 +153,10 @@ def _chosen(
     if not given:
         return prediction, reference
     if not (isinstance(prediction, Cohort) and isinstance(reference, Cohort)):
-        raise click.UsageError(f"{next(iter(given))} chooses subjects of cohorts: leave it out")
+        raise click.UsageError(
+            f"{next(iter(given))} chooses among the subjects of two cohorts, but PREDICTION or "
+            "REFERENCE is not a cohort: leave the query out"
+        )
     for option, text in given.items():
         asked, other = (prediction, reference) if option == "--query" else (reference, prediction)
         asked = asked.query(text)

@@ -52,8 +52,8 @@ def queried(cohort: Cohort, query: str | None) -> Cohort:
     subset = matching(cohort, query)
     if query is not None and not len(subset):
         raise MissingFileError(
-            f"nothing to do: none of the {len(cohort)} subjects of {cohort.path} matches the query "
-            f"{query!r}; voxarray catalogue {cohort.path} --query shows what a query chooses",
+            f"nothing to do: 0 of {len(cohort)} subjects of {cohort.path} match the query "
+            f"{query!r}; to try queries, run voxarray catalogue {cohort.path} --query QUERY",
             code="NOTHING_FOUND",
             path=cohort.path,
         )

@@ -31,7 +31,7 @@ def command(archive: str) -> None:
     history = ScalarImage(path).history
     if not history:
         raise FormatError(
-            f"{archive} has no history: only archives of voxarray have one",
+            f"{archive} has no history: only archives that voxarray wrote have one",
             code="NO_HISTORY",
             path=path,
         )
@@ -44,5 +44,6 @@ def command(archive: str) -> None:
 
 
 _OF_A_PREDICTION = (
-    "# A model predicted this (the step infer), which no pipeline can repeat: use voxarray infer."
+    "# A model predicted this image (the step infer). No pipeline can repeat that step: use "
+    "voxarray infer."
 )

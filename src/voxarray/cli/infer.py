@@ -44,7 +44,7 @@ def _sizes(_: click.Context, __: click.Parameter, text: str | None) -> Any:
     except ValueError:
         numbers = []
     if len(numbers) not in (1, 3):
-        raise click.BadParameter(f"{text!r} is neither one number nor three, such as 96,96,64")
+        raise click.BadParameter(f"give one number or three, such as 96,96,64, not {text!r}")
     return numbers[0] if len(numbers) == 1 else numbers
 
 
@@ -198,9 +198,9 @@ def _refuse_folder_for_one(target: Destination, source: str) -> None:
     """Refuse a folder for the prediction of one scan, which is one file or archive."""
     if target.kind is Kind.COHORT and os.path.exists(source) and not is_cohort(source):
         raise UnsupportedError(
-            f"{source} is no cohort, and the prediction of one scan is one file or archive, but no "
-            f"format is known by the suffix of {target.path}; known are "
-            f"{', '.join(written_suffixes())}",
+            f"{source} is one scan and not a cohort, so its prediction is one file or archive, but "
+            f"the suffix of {target.path} is not that of a format that voxarray writes: choose one "
+            f"of {', '.join(written_suffixes())}",
             code="UNKNOWN_SUFFIX",
             path=target.path,
         )

@@ -71,8 +71,8 @@ def queue(
     for item in work:
         if carries_secret(item):
             raise FormatError(
-                f"{Address.parse(item).shown} holds a password or signature, and a script is read "
-                "by others: put such URLs into a list (.txt) that you alone can read",
+                f"{Address.parse(item).shown} holds a password or signature, and others may read "
+                "the script: put such URLs into a list (.txt) that only you can read",
                 code="SECRET_IN_URL",
             )
     talk, logs = console(), folder.logs

@@ -44,7 +44,7 @@ def checked_size(_: click.Context, __: click.Parameter, text: str | None) -> str
     except (ValueError, OverflowError):
         size = 0
     if size <= 0:
-        raise click.BadParameter(f"{text!r} is not a size: write 512 MiB or 4 GB")
+        raise click.BadParameter(f"{text!r} is not a size: write one such as 512 MiB or 4 GB")
     return text
 
 
@@ -57,7 +57,7 @@ def checked_levels(_: click.Context, __: click.Parameter, text: str | None) -> L
         return checked(numbers if len(numbers) > 1 else numbers[0])
     except (ValueError, FormatError):
         raise click.BadParameter(
-            f"{text!r} is neither a number from 1 on, nor 'all', nor powers of two such as 4,16"
+            f"give a number from 1 on, 'all', or powers of two such as 4,16, not {text!r}"
         ) from None
 
 

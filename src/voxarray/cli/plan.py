@@ -75,7 +75,7 @@ def command(
             talk.say(printable(_row(item, states.get(item.slug))))
     talk.say(plan.summary())
     if states:
-        talk.say(f"{counted(states)}: convert makes what is not up to date")
+        talk.say(f"{counted(states)}: convert skips images that are up to date")
     talk.say(str(census))
     if not dry_run:
         talk.say(f"written to {folder.plan}")

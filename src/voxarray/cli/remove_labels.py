@@ -50,7 +50,9 @@ def _remove_everywhere(cohort: Cohort, name: str) -> NoReturn:
             tell_cohorts(outcome.done)
     outcome.console.document["removed_from"] = outcome.done
     if outcome.done:
-        outcome.console.say(f"{cohort.path}: removed {name} from {len(outcome.done)} archives")
+        count = len(outcome.done)
+        archives = f"{count} archive{'' if count == 1 else 's'}"
+        outcome.console.say(f"{cohort.path}: removed {name} from {archives}")
     outcome.exit(f"NO_LABELS: no archive of {cohort.path} has a label map {name!r}: check the name")
 
 

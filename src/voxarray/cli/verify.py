@@ -122,7 +122,7 @@ class _Report:
             )
         if self.scope and good:
             talk.say(self.scope)
-        self.outcome.exit(nothing="nothing to verify: there is no archive there; check the path")
+        self.outcome.exit(nothing="nothing to verify: no archive was found; check the path")
 
 
 def _problems_text(problems: list[Problem]) -> str:
