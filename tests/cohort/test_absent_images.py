@@ -53,7 +53,7 @@ def test_a_part_of_a_cohort_is_not_made_silently(half, tmp_path, make):
     with pytest.warns(vx.VoxarrayWarning, match="IMAGES_ABSENT") as told:
         make(cohort, tmp_path / "made")
     (text,) = [str(one.message) for one in told if "IMAGES_ABSENT" in str(one.message)]
-    assert "lists 4 images, and 2 of them are not there (2 were not converted yet)" in text
+    assert "lists 4 images, and 2 of them have no archive (2 were not converted yet)" in text
     assert f"{absent[0]}/image" in text
     with warnings.catch_warnings():
         warnings.simplefilter("error", vx.VoxarrayWarning)
@@ -80,7 +80,7 @@ def test_commands_say_so(half, tmp_path, words):
     places = {"cohort": half, "made": tmp_path / "made", "folder": tmp_path}
     result = run(*(word.format(**places) for word in words))
     assert (result.exit_code, "2 converted" in result.stdout) == (0, True)
-    assert "2 of them are not there" in result.stderr
+    assert "2 of them have no archive" in result.stderr
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])

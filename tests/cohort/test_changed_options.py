@@ -53,7 +53,7 @@ def test_what_was_added_is_refused_at_once_by_the_name_of_the_option(made, tmp_p
 
 def test_what_is_made_again_by_other_options_is_told_before(made, tmp_path):
     again = convert(tmp_path)
-    assert f"OPTIONS_CHANGED: 3 images of {made} are converted again" in again.stderr
+    assert f"OPTIONS_CHANGED: 3 images of {made} will be converted again" in again.stderr
     assert CHANGE in again.stderr
     assert "OPTIONS_CHANGED" not in convert(tmp_path).stderr
     codec = convert(tmp_path, "--codec", "training", "--chunk", 16)
@@ -83,7 +83,7 @@ def test_a_plan_says_what_is_up_to_date(made, tmp_path):
     assert rows["0"].endswith("[up to date]")
     assert rows["1"].endswith("[changed]")
     assert rows["3"].endswith("[new]")
-    assert "1 new, 2 up to date, 1 changed: convert makes what is not up to date" in told.stdout
+    assert "1 new, 2 up to date, 1 changed: convert skips images that are up to date" in told.stdout
     document = json.loads(plan(tmp_path, "--dry-run", "--json").stdout)
     states = [image["state"] for image in document["images"]]
     assert states == ["options changed", "changed", "options changed", "new"]

@@ -110,10 +110,12 @@ def test_a_list_of_subjects_keeps_their_rows(cohort):
     "make", [lambda c: c, lambda c: c.map(vx.Flip(0))], ids=["plain", "mapped"]
 )
 def test_what_chooses_no_subject_names_what_does(cohort, make, index):
-    with pytest.raises(TypeError, match=r"a cohort has no subjects by .*query.*where"):
+    with pytest.raises(TypeError, match=r"does not choose subjects of a cohort: .*query.*where"):
         make(cohort)[index]
     column = cohort.table["width"] > 3
-    with pytest.raises(TypeError, match=r"no subjects by Series.*cohort\.where\(column\)"):
+    with pytest.raises(
+        TypeError, match=r"a Series does not choose subjects.*cohort\.where\(column\)"
+    ):
         make(cohort)[column]
 
 

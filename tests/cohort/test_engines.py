@@ -299,7 +299,7 @@ def test_a_script_without_a_guard_ends_and_says_so(tmp_path, monkeypatch, call):
     assert ran.returncode == 1
     assert "after" not in ran.stdout
     last = ran.stderr[ran.stderr.rindex("Traceback") :]
-    assert "NO_MAIN_GUARD: workers= starts processes, and each runs " in last
+    assert "NO_MAIN_GUARD: workers= starts processes; each of them runs " in last
     assert "script.py from its start" in last
     assert "SOME_FAILED" not in last
 

@@ -482,4 +482,4 @@ def test_kept_columns_are_chosen_printed_and_compared_as_numbers(cohort):
     assert as_csv.splitlines()[:2] == ["age,subject", "30,a"]
     refused = run("catalogue", cohort, "--columns", "subject,weight")
     assert refused.exit_code == 2
-    assert "there is no column weight; there are status" in refused.stderr
+    assert "there is no column weight; the columns are status" in refused.stderr

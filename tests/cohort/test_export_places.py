@@ -107,7 +107,7 @@ def test_a_file_of_another_type_is_not_up_to_date(tmp_path, suffix):
         vx.Cohort(tmp_path / "uint8").save(tmp_path / "n", suffix=suffix, progress=False)
     again = vx.Cohort(tmp_path / "uint8").save(tmp_path / "n", suffix=suffix, progress=False)
     assert (again.converted, again.present) == (0, 1)
-    with pytest.raises(vx.VoxarrayError, match="holds uint8 voxels and not float32"):
+    with pytest.raises(vx.VoxarrayError, match="holds uint8 voxels instead of float32"):
         vx.Cohort(tmp_path / "float32").save(tmp_path / "n", suffix=suffix, progress=False)
 
 

@@ -29,7 +29,7 @@ def test_a_cohort_says_so_once(tmp_path, workers):
     assert done.exit_code == 0
     assert done.stderr.count("FLOAT_LABELS") == 1
     assert "the label map 'seg' of a_seg.nii.gz is stored as float32" in done.stderr
-    assert "and so for 2 more: OME-Zarr requires integers" in done.stderr
+    assert "and the same holds for 2 more: OME-Zarr requires integers" in done.stderr
     label_map = vx.Cohort(tmp_path / "out")[0]["seg"]
     assert label_map.dtype == np.float32
     assert set(label_map.count_labels()) == {0, 1, 2}

@@ -30,7 +30,7 @@ def test_label_maps_that_stay_behind_are_told_of_at_the_end(scans, tmp_path, wor
     assert done.exit_code == 0
     assert done.stderr.count("LABELS_LEFT") == 1
     assert "only the image of 1.ome.zarr is written, not its label maps ['seg']" in done.stderr
-    assert "and so for 1 more. To take label maps of archives along" in done.stderr
+    assert "and the same holds for 1 more. To convert label maps of archives, too" in done.stderr
     assert "LABELS_LEFT" not in run("convert", scans, tmp_path / "out").stderr  # all up to date
 
 

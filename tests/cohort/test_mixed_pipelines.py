@@ -85,11 +85,11 @@ def replacing(action):
 def test_what_another_pipeline_made_is_not_replaced_without_a_word(cohort, cropped):
     """It was, and a folder of 3 mm became one of 4 mm."""
     five = cohort.map(vx.CropOrPad(5))
-    told = [("PIPELINE_REPLACED: 2 replaced: made by another pipeline", __file__)]
+    told = [("PIPELINE_REPLACED: 2 images of another pipeline replaced", __file__)]
     assert replacing(lambda: five.save(cropped)) == told  # of three, of which one is new
     assert replacing(lambda: five.save(cropped)) == []
     assert replacing(lambda: five.save(cropped, codec="raw")) == []
-    three = [("PIPELINE_REPLACED: 3 replaced: made by another pipeline", __file__)]
+    three = [("PIPELINE_REPLACED: 3 images of another pipeline replaced", __file__)]
     assert replacing(lambda: cohort.save(cropped)) == three
     assert replacing(lambda: cohort.map(vx.CropOrPad(4)).save(cropped, overwrite=True)) == []
 
@@ -100,7 +100,7 @@ def test_a_part_says_what_it_replaced(cohort, cropped):
     told = replacing(lambda: made.append(five.save(cropped, partition=(1, 1))))
     assert len(told) == 1
     assert made[0].replaced == 2
-    assert "converted: 3 (2 replaced: made by another pipeline)" in repr(made[0])
+    assert "converted: 3 (2 images of another pipeline replaced)" in repr(made[0])
 
 
 def test_a_subject_that_fails_replaces_nothing(cohort, cropped):
@@ -123,7 +123,10 @@ def test_two_pipelines_on_purpose_are_told_apart(cohort, cropped):
     assert vx.verify(cropped) == []
     told = run("verify", cropped)
     assert told.exit_code == 0
-    assert "note: 2 archives are of another pipeline than the plan's, and kept there" in told.stdout
+    assert (
+        "note: 2 archives are of another pipeline than the plan's, and kept on purpose"
+        in told.stdout
+    )
     other(cohort).plan(cropped, mixed=True)
     other(cohort).save(cropped, partition=(1, 1))  # goes by the plan
     assert vx.verify(cropped) == []
@@ -219,7 +222,7 @@ def test_what_is_no_query_is_said_before_anything_is_made(cohort, tmp_path, quer
 def test_a_query_that_matches_nothing_makes_nothing(cohort, tmp_path):
     done = preprocess(cohort, tmp_path / "a", 6, "--query", "subject == 'nobody'")
     assert done.exit_code == 1
-    assert "NOTHING_FOUND: nothing to do: none of the 3 subjects" in done.stderr
+    assert "NOTHING_FOUND: nothing to do: 0 of 3 subjects" in done.stderr
     assert not (tmp_path / "a").exists()
 
 
@@ -251,7 +254,7 @@ def test_the_terminal_says_what_was_replaced(cohort, tmp_path):
     first = preprocess(cohort, tmp_path / "a", 6)
     assert "replaced" not in first.stdout
     second = preprocess(cohort, tmp_path / "a", 5)
-    assert "3 replaced: made by another pipeline" in second.stdout
+    assert "3 images of another pipeline replaced" in second.stdout
     third = preprocess(cohort, tmp_path / "a", 4, "--json", "--workers", 1)
     assert json.loads(third.stdout)["replaced"] == 3
 

@@ -156,8 +156,8 @@ def test_a_command_names_a_pattern_that_takes_no_file(tmp_path, command):
 def test_brackets_are_no_list_of_characters_and_the_message_says_so(tmp_path, t1):
     with pytest.warns(vx.VoxarrayWarning, match="PATTERN_UNUSED") as caught:
         converted(tmp_path, {"t1": t1, "all": "**/*_t1*"}, SEG)
-    assert "Brackets stand for themselves here" in str(caught[0].message)
-    with pytest.raises(vx.MissingFileError, match="Brackets stand for themselves here"):
+    assert "Brackets match only themselves here" in str(caught[0].message)
+    with pytest.raises(vx.MissingFileError, match="Brackets match only themselves here"):
         vx.convert_cohort(tmp_path / "in", tmp_path / "none", image_patterns={"t1": t1})
 
 

@@ -29,7 +29,7 @@ def several_names(index: slice | Several, names: Sequence[str]) -> list[str]:
     chosen = [name_at(item, names) for item in index]
     if len(set(chosen)) < len(chosen):
         repeated = next(name for name in chosen if chosen.count(name) > 1)
-        raise ValueError(f"a cohort has each subject once, and {repeated!r} is given twice")
+        raise ValueError(f"give each subject once: {repeated!r} is given twice")
     return chosen
 
 
@@ -50,13 +50,14 @@ def name_at(index: Any, names: Sequence[str]) -> str:
         raise _no_index(index) from None
     except IndexError:
         raise OutOfRangeError(
-            f"the cohort has the subjects 0 to {len(names) - 1}, there is no {index}"
+            f"there is no subject number {index}: the cohort has {len(names)} "
+            f"subject{'' if len(names) == 1 else 's'}, counted from 0"
         ) from None
 
 
 def _no_index(index: Any) -> TypeError:
     return TypeError(
-        f"a cohort has no subjects by {type(index).__name__}: give a number, a name, a slice of "
-        "numbers, or a list of numbers or names. cohort.query(text) chooses by a condition, and "
-        "cohort.where(column) by truth values, one per row of cohort.table"
+        f"a {type(index).__name__} does not choose subjects of a cohort: give a number, a name, a "
+        "slice of numbers, or a list of numbers or names. cohort.query(text) chooses by a "
+        "condition, and cohort.where(column) by booleans, one per row of cohort.table"
     )

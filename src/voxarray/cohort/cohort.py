@@ -326,8 +326,8 @@ class Cohort(Sequence[Subject]):
             KeyError: If there is no such name.
         """
         if name not in self._subjects:
-            known = f"which has {listed(self._subjects)}{why_absent(self._table, name)}"
-            raise KeyError(f"no subject {name!r} in the cohort {self.path}, {known}")
+            known = f"its subjects are {listed(self._subjects)}{why_absent(self._table, name)}"
+            raise KeyError(f"no subject {name!r} in the cohort {self.path}; {known}")
         rows = self._table.iloc[self._subjects[name]].itertuples()
         parts = [Part(row.archive, row.image, row.kind, tuple(row.labels)) for row in rows]
         return Member(self.path, name, tuple(parts))

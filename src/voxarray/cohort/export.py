@@ -131,7 +131,8 @@ def _refuse_place(folder: CohortLayout) -> None:
     for path in above:
         if os.path.lexists(path) and not os.path.isdir(path):
             raise FormatError(
-                f"{path} is no folder, so files cannot go into {root}: choose another one",
+                f"{path} is not a folder, so no files can be written to {root}: choose another "
+                "folder",
                 code="OTHER_FORM",
                 path=path,
             )
@@ -148,7 +149,7 @@ def _checked_suffix(suffix: str) -> str:
         files = [known_suffix for known_suffix in written_suffixes() if _is_of_files(known_suffix)]
         raise UnsupportedError(
             f"voxarray writes no files with suffix={suffix!r}: choose one of {', '.join(files)}; "
-            "without a suffix, another cohort of archives is made",
+            "to make a cohort of archives, leave suffix= out",
             code="UNKNOWN_SUFFIX",
         )
     return dotted

@@ -118,9 +118,9 @@ class ExportTask:
                 existing = error.path or target
                 if existing != target and not os.path.lexists(target):
                     # Of two files that belong together, this run's or somebody else's.
-                    why = f"{target}, which belongs to it, is not"
+                    why = f"{target}, which belongs to it, is missing"
                 raise ArchiveExistsError(
-                    f"{existing} is there already, and {why}: choose another folder, or pass "
+                    f"{existing} exists already, and {why}: choose another folder, or pass "
                     "overwrite=True (--overwrite)",
                     path=existing,
                 ) from None
@@ -198,8 +198,8 @@ def _refuse_shared(other: Name | None, target: str) -> None:
     if other is not None:
         raise FormatError(
             f"{target} would also be the file of the image {other[1]!r} of the subject "
-            f"{other[0]!r}: this file system treats the two names as one; write one of the "
-            "images into another folder (select it with query)",
+            f"{other[0]!r}, since this file system treats the two names as one: write one of the "
+            "images into another folder (choose it with a query)",
             code="NAME_COLLISION",
         )
 
@@ -261,10 +261,10 @@ def _difference(source: Source, path: str) -> str:
 def _differing(existing: Source, source: Source, dtype: np.dtype, grid: Grid) -> str:
     """What tells one image from another, of which a file holds this type and this grid."""
     if existing.shape != source.shape:
-        return f"holds another image, of shape {existing.shape} and not {source.shape}"
+        return f"holds another image, of shape {existing.shape} instead of {source.shape}"
     # MINC's type depends on the values, too; they are compared below, whatever the type.
     if existing.dtype not in (dtype, source.dtype):
-        return f"holds {existing.dtype.name} voxels and not {dtype.name}"
+        return f"holds {existing.dtype.name} voxels instead of {dtype.name} ones"
     if not existing.grid.isclose(grid):
         return "its affine is different"
     for box, voxels in pieces(existing):

@@ -29,9 +29,9 @@ def target_of(subject: str, image: str, root: str, suffix: str) -> str:
     parts = [*subject.split("/"), image]
     if not all(map(_PLAIN.fullmatch, parts)):
         raise FormatError(
-            f"the names of the image {image!r} and the subject {subject!r} cannot be the path of a "
-            "file: a part of it is empty, begins with a dot, or holds a backslash or a control "
-            "character; give it another name",
+            f"the subject {subject!r} and the image {image!r} cannot name a file: no part of these "
+            "names may be empty, begin with a dot, or hold a backslash or a control character; "
+            "give the subject or the image another name",
             code="BAD_NAME",
         )
     return os.path.join(root, *parts) + suffix

@@ -26,11 +26,13 @@ def warn_of_left_over(items: Sequence[Item], root: str, suffix: str) -> None:
     files = _left_over(items, root, suffix)
     if not files:
         return
-    more = f" and {len(files) - 1} more are older files" if len(files) > 1 else " is an older file"
+    others = len(files) - 1
+    older = f"and {others} more are older files" if others else "is an older file"
+    names = "images of these names: they were" if others else "image of that name: it was"
     warn_by_code(
         "LEFT_OVER",
-        f"{files[0]}{more}; this export wrote no image of that name, since its image or label map "
-        "was removed, renamed or not chosen. Delete the files that you do not want",
+        f"{files[0]} {older}; this export wrote no {names} removed, renamed or not chosen. Delete "
+        f"the file{'s' if others else ''} that you do not want",
     )
 
 

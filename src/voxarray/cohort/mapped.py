@@ -208,9 +208,9 @@ class Mapped(Sequence[Subject]):
             with done.hiding_no_interrupt():
                 warn_caller(
                     f"PIPELINE_REPLACED: {done.replaced_told}. "
-                    f"{CohortLayout.of(destination).root} now holds what this pipeline makes; to "
-                    "keep the results of both, choose another folder for one of them, and to "
-                    "replace them without this warning give overwrite=True",
+                    f"{CohortLayout.of(destination).root} now holds the results of this pipeline. "
+                    "To keep the results of both pipelines, choose another folder for one of them. "
+                    "To replace results without this warning, pass overwrite=True",
                     VoxarrayWarning,
                 )
         done.require_all(CohortLayout.of(destination))
@@ -295,7 +295,7 @@ class Mapped(Sequence[Subject]):
     def _refuse_other(self, origin: str, folder: CohortLayout) -> None:
         if origin != self._origin:
             raise FormatError(
-                f"{folder.root} holds a cohort that was not made of {self.cohort.path}: choose "
+                f"{folder.root} holds a cohort that was not made from {self.cohort.path}: choose "
                 "another folder, or, if the same cohort has moved, delete plan.json in this folder",
                 code="OTHER_SOURCE",
             )
@@ -317,9 +317,10 @@ class Mapped(Sequence[Subject]):
                 item, description, options
             ):
                 raise FormatError(
-                    f"the plan in {folder.root} is outdated: archives or label maps of the source "
-                    "cohort were added, corrected or removed since, or the transform or the "
-                    "options differ. Plan again, then make the parts. On the command line, give "
+                    f"the plan in {folder.root} is outdated: since it was made, archives or label "
+                    "maps of the source cohort were added, corrected or removed, or the transform "
+                    "or the options changed. Plan again, then make the parts. On the command line, "
+                    "give "
                     "the same command with --slurm N in place of --partition, or run it once "
                     "without --partition; in Python, call plan() of the mapped cohort",
                     code="STALE_PLAN",

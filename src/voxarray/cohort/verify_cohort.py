@@ -212,8 +212,8 @@ Wanted = dict[str, Item | str]
 """Items of a plan, or, without a plan, sources as the catalogue names them; by file name."""
 
 
-_UNPLANNED = "of a source that the plan no longer names: it was removed, renamed or left out"
-_ON_PURPOSE = "of another pipeline than the plan's, and kept there on purpose"
+_UNPLANNED = "not in the plan any more: a source was removed, renamed or left out"
+_ON_PURPOSE = "of another pipeline than the plan's, and kept on purpose (--mixed, mixed=True)"
 """Notes of archives."""
 
 

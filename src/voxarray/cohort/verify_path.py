@@ -152,7 +152,7 @@ def require_comparable(contents: Holdings, sources: Sequence[str | os.PathLike[s
     if (cohorts, archives) == (1, 0) or ((cohorts, archives) == (0, 1) and len(sources) == 1):
         return
     raise FormatError(
-        f"there are {archives} archives, {cohorts} cohorts and {len(sources)} sources: expected "
-        "one archive and its source, or one cohort and its sources; verify them one by one",
+        f"expected one archive and its source, or one cohort and its sources, but found archives: "
+        f"{archives}, cohorts: {cohorts}, sources: {len(sources)}; verify them one by one",
         code="TOO_MANY_ARCHIVES",
     )

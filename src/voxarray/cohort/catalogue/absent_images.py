@@ -22,7 +22,7 @@ def why_absent(table: pd.DataFrame, name: str) -> str:
         return ""
     row = rows.iloc[0]
     code = f" ({row['code']})" if isinstance(row["code"], str) and row["code"] else ""
-    return f"; its image {row['image']!r} {_ONE[row['status']]}{code}: see report.txt there"
+    return f"; its image {row['image']!r} {_ONE[row['status']]}{code}: see report.txt in it"
 
 
 def warn_of_absent(table: pd.DataFrame, path: str) -> None:
@@ -39,12 +39,16 @@ def warn_of_absent(table: pd.DataFrame, path: str) -> None:
         return
     counts = absent["status"].value_counts()
     why = ", ".join(
-        f"{counts[status]} {wording}" for status, wording in _STATUS.items() if status in counts
+        f"{counts[status]} {(_ONE if counts[status] == 1 else _STATUS)[status]}"
+        for status in _STATUS
+        if status in counts
     )
+    lack = "has no archive" if len(absent) == 1 else "have no archive"
     first = printable(f"{absent.iloc[0]['subject']}/{absent.iloc[0]['image']}")
     warn_by_code(
         "IMAGES_ABSENT",
-        f"{path} lists {len(table)} images, and {len(absent)} of them are not there ({why}), such "
-        f"as {first}: the result will lack them. voxarray finalise brings the list up to date and "
-        "says what is missing; to leave images out on purpose, choose the others by query",
+        f"{path} lists {len(table)} images, and {len(absent)} of them {lack} ({why}), such as "
+        f"{first}: the result will be incomplete. To bring the list up to date and see what is "
+        "missing, run voxarray finalise; to leave images out on purpose, choose the others with a "
+        "query",
     )

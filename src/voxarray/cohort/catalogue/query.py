@@ -104,7 +104,7 @@ class _Query:
 
     def _parsed(self) -> ast.expr:
         if not isinstance(self.expression, str):
-            raise self._bad("it is not a text")
+            raise self._bad("it is not a str")
         if len(self.expression) > _LONGEST:
             raise self._bad(f"it has {len(self.expression)} characters, more than {_LONGEST}")
         text = _QUOTED.sub(self._placed, self.expression).strip()
@@ -156,7 +156,7 @@ class _Query:
     def _comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> pd.Series:
         left_value, right_value = self._value(left), self._value(right)
         if not (is_column(left_value) or is_column(right_value)):
-            raise self._bad("it compares values, none of which is a column")
+            raise self._bad("none of the values that it compares is a column")
         if not (isinstance(op, (ast.In, ast.NotIn)) and is_column(right_value)):
             ordered = isinstance(op, _ORDERS)
             left_value, right_value = (
@@ -181,7 +181,7 @@ class _Query:
             raise
         except (TypeError, ValueError, ArithmeticError):
             raise self._bad(
-                "it compares texts with numbers, or orders values without an order"
+                "it compares text with numbers, or orders values that have no order"
             ) from None
 
     def _as_numbers(self, column: Any, compared: Any, *, ordered: bool) -> Any:
@@ -197,19 +197,19 @@ class _Query:
         if is_number_column(column) and any(
             isinstance(value, str) for value in literals_of(compared)
         ):
-            raise self._bad(f"{column.name} holds numbers: compare it with one, without quotes")
+            raise self._bad(f"{column.name} holds numbers: leave out the quotes")
         if not is_text_column(column):
             return column
         literals = literals_of(compared)
         if column.notna().any() and any(isinstance(value, bool) for value in literals):
-            raise self._bad(f"{column.name} holds texts: compare it with one, such as 'True'")
+            raise self._bad(f"{column.name} holds text: compare it with text, such as 'True'")
         both_kept = ordered and _is_kept_number(column) and _is_kept_number(compared)
         if not (are_numbers(compared) or both_kept):
             if ordered and column.name not in COLUMNS:
                 self._refuse_number_as_text(column, literals)
             if not all(isinstance(value, str) for value in literals):
                 raise self._bad(
-                    f"{column.name} is compared with texts or with numbers, not with both"
+                    f"compare {column.name} either with text or with numbers, not with both"
                 )
             return column
         present = column.where(
@@ -219,8 +219,8 @@ class _Query:
         invalid = present[present.notna() & numbers.isna()]
         if len(invalid):
             raise self._bad(
-                f"{column.name} holds texts such as {invalid.iloc[0]!r:.50}, which is no number: "
-                "compare it with texts, in quotes"
+                f"{column.name} holds text, such as {invalid.iloc[0]!r:.50}, and not only numbers: "
+                "compare it with text in quotes"
             )
         # Not as floats, which would make identifiers of more than 15 digits equal.
         values = [as_number(text) if isinstance(text, str) else math.nan for text in present]
@@ -246,8 +246,8 @@ class _Query:
             return
         if any(isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) for value in column):
             raise self._bad(
-                f"the column {column.name} holds lists: write it behind \"in\", as in 'brain' in "
-                "labels"
+                f'the column {column.name} holds lists: write the column after "in", as in '
+                "'brain' in labels"
             )
 
     def _inside(self, item: Any, container: Any) -> pd.Series:
@@ -257,14 +257,14 @@ class _Query:
         if is_column(container) and not isinstance(item, list):
             is_text = container.notna().any() and is_text_column(container)
             if is_text and not (is_column(item) or isinstance(item, str)):
-                raise self._bad(f"{container.name} holds texts: put {item!r} into quotes")
+                raise self._bad(f"{container.name} holds text: put {item!r} into quotes")
             holder = [item] * len(container) if not is_column(item) else item
             return container.__class__(
                 [holds(whole, part) for whole, part in zip(container, holder, strict=True)],
                 index=container.index,
                 dtype=bool,
             )
-        raise self._bad('behind "in" a list of values or a column of texts or lists is expected')
+        raise self._bad('after "in", give a list of values, or a column of text or lists')
 
     def _value(self, node: ast.expr) -> Any:
         """A column, a literal, or a list of literals."""
@@ -285,7 +285,7 @@ class _Query:
             if not isinstance(node.value, (str, bool)):
                 return -node.value
         if isinstance(node, ast.Name):
-            raise self._bad(f"{self._name(node)} is not a value, and a value is expected there")
+            raise self._bad(f"a value is expected in place of {self._name(node)}")
         raise self._refused(node)
 
     def _column(self, node: ast.Name) -> pd.Series:
@@ -295,7 +295,7 @@ class _Query:
             return _images_of_subjects(self.table)
         if name not in self.table.columns:
             raise FormatError(
-                f"the query {self.expression!r} names {name!r}, and there is no such column; "
+                f"the query {self.expression!r} names the column {name!r}, which does not exist; "
                 f"{self._columns()}",
                 code="UNKNOWN_COLUMN",
             )
@@ -322,7 +322,7 @@ class _Query:
 
     def _bad(self, why: str) -> FormatError:
         return FormatError(
-            f"{self.expression!r:.200} is not a query: {why}. A query compares columns with texts "
+            f"{self.expression!r:.200} is not a query: {why}. A query compares columns with text "
             f"and numbers (==, !=, <, <=, >, >=, in, not in), joined by and, or, not; "
             f"{self._columns()}",
             code="BAD_QUERY",

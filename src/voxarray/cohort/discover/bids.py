@@ -194,8 +194,8 @@ def participants(
         return _by_participant(table, present)
     except TableError as error:
         raise FormatError(
-            f"{path} cannot be read as a table ({error}): expected columns with tabs between them, "
-            f"of which the first is {_PARTICIPANT}, and a row for each participant",
+            f"{path} cannot be read as a table ({error}): expected columns separated by tabs, the "
+            f"first of which is {_PARTICIPANT}, and one row for each participant",
             code="BAD_PARTICIPANTS",
             path=path,
         ) from None

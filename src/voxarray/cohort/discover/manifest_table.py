@@ -43,7 +43,7 @@ def found_in(
     used = [*images, *labels, *([subject] if subject else [])]
     missing = [name for name in used if name not in names]
     if rows and (missing or not images):
-        problem = f"but not {', '.join(missing)}" if missing else "none of which is for images"
+        problem = f"but not {', '.join(missing)}" if missing else "and none of these names images"
         raise FormatError(
             f"the manifest {path} has the columns {', '.join(names)}, {problem}: say which columns "
             "to use with --image-column, --label-column and --subject-column",

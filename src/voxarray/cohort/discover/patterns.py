@@ -30,8 +30,8 @@ def _pairs(patterns: Patterns) -> Iterator[tuple[str, str]]:
         for text in [texts] if isinstance(texts, str) else texts:
             if not isinstance(text, str):
                 raise TypeError(
-                    "a pattern is text such as '**/*_t1.nii.gz', patterns of named images are a "
-                    f"mapping such as {{'t1': ['*_t1.nii.gz', '*_t1.nrrd']}}, and not {text!r}"
+                    f"{text!r} is not a pattern: give text such as '**/*_t1.nii.gz', or, to name "
+                    "the images, a mapping such as {'t1': ['*_t1.nii.gz', '*_t1.nrrd']}"
                 )
             yield name, text
 
@@ -99,8 +99,8 @@ def of_brackets(patterns: Sequence[tuple[str, str]]) -> str:
     if not any(_BRACKETS.search(text) for _, text in patterns):
         return ""
     return (
-        ". Brackets stand for themselves here, and upper and lower case differ: for several "
-        "spellings, give several patterns"
+        ". Brackets match only themselves here, and case matters: for several spellings, give "
+        "several patterns"
     )
 
 
@@ -109,5 +109,5 @@ def misfit(patterns: Sequence[tuple[str, str]], name: str) -> str:
     message = f"no file matches {told(patterns)}; {name}, for example, does not"
     message += of_brackets(patterns)
     if any(not image and "=" in text for image, text in patterns):
-        message += ". In Python, names are keys: image_patterns={'t1': '**/*_t1.nii.gz'}"
+        message += ". In Python, write NAME=PATTERN as image_patterns={'t1': '**/*_t1.nii.gz'}"
     return message

@@ -135,11 +135,13 @@ def why_no_cohort(sources: Sequence[str], option: str) -> str:
         if other := _other_image(folder):
             return (
                 f"{source} holds images outside of the cohort's archives, such as {other}: move "
-                "them out of it, or open it in Python (vx.Cohort), which leaves them alone"
+                "these out of the folder, or open the cohort in Python (vx.Cohort), which does not "
+                "read them"
             )
+    verb = "is not a cohort" if len(sources) == 1 else "are not a cohort"
     return (
-        f"{', '.join(sources[:3])} is not a cohort: to convert one image, give a file as the "
-        "destination; to convert many, make a cohort first, without " + option
+        f"{', '.join(sources[:3])} {verb}: to convert one image, give a file as the destination; "
+        f"to convert many, first make a cohort, without {option}"
     )
 
 

@@ -37,7 +37,7 @@ def not_once(names: Sequence[str], name: str) -> TableError:
     """The error if a column is missing, or there twice."""
     count = names.count(name)
     if not count:
-        return TableError(f"no column is called {name!r}, but {', '.join(names)}")
+        return TableError(f"no column is called {name!r}; the columns are {', '.join(names)}")
     return TableError(f"{count} columns are called {name!r}: rename all but one")
 
 

@@ -35,14 +35,14 @@ def changed_options(previous: Plan | None, options: ArchiveOptions) -> str:
     if previous is None or previous.options == options.digest():
         return ""
     if previous.given is None:  # a plan of release 0.2.0 or before
-        return "the earlier plan does not record which"
+        return "the earlier plan does not record its options"
     before, now = previous.given, given(options)
     differing = [
         f"{name} {_told(before, field)} -> {_told(now, field)}"
         for field, name in _NAMES.items()
         if _told(before, field) != _told(now, field)
     ]
-    return printable(", ".join(differing)) or "archives of another release of voxarray"
+    return printable(", ".join(differing)) or "another release of voxarray made the archives"
 
 
 def _told(values: Mapping[str, Any], field: str) -> str:

@@ -45,7 +45,7 @@ def failure_of(error: BaseException, source: str, places: dict[str, str]) -> Fai
     elif isinstance(error, RuntimeError) and "start new thread" in str(error):
         code, permanent = "NO_THREADS", False
         message = (
-            "the system starts no more threads: look at its limits of memory and of processes "
+            "the system starts no more threads: check the limits of memory and of processes "
             "(ulimit -v, ulimit -u), or use fewer workers"
         )
     else:

@@ -86,8 +86,8 @@ class FileOpener(SentRecord):
             )
         if InputFingerprint.of(location) != origin.stamp:
             raise SourceChangedError(
-                f"{location} was changed after it was planned: convert again (parts of a plan: "
-                "plan again first)",
+                f"{location} was changed after it was planned: convert again. For parts of a plan, "
+                "plan again first",
                 path=location,
             )
         return open_series(f"{location}{layer}", origin.series)

@@ -145,13 +145,15 @@ class Plan:
         fine = [item for item in self.items if item.failure is None]
         peak = max((item.header.peak for item in fine if item.header), default=0)
         rows = [
-            f"{len(self.items)} images of {len({item.subject for item in self.items})} subjects",
-            f"{sum(len(item.layers) for item in fine)} label maps to be stored with their image",
+            f"{_count(len(self.items), 'image')} of "
+            f"{_count(len({item.subject for item in self.items}), 'subject')}",
+            f"{_count(sum(len(item.layers) for item in fine), 'label map')} to be stored with "
+            f"{'its' if sum(len(item.layers) for item in fine) == 1 else 'their'} image",
             *([labels_apart_told(self.labels_apart)] if self.labels_apart else []),
             f"{format_bytes(sum(item.size for item in fine))} of voxels, at most as much on disk "
             "(usually half of it)",
             self._files(),
-            f"{format_bytes(peak)} of memory for the largest",
+            f"{format_bytes(peak)} of memory for the largest image",
         ]
         failing = [item for item in self.items if item.failure is not None]
         if failing:
@@ -164,6 +166,10 @@ class Plan:
             rows += map(printable, failure_lines)
             rows += [f"  and {len(failing) - 20} more"] if len(failing) > 20 else []
         return "\n".join(rows)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def labels_apart_told(number: int) -> str:

@@ -147,7 +147,7 @@ def _stamp(item: DiscoveredInput) -> InputFingerprint | Failure:
         failure = failure_of(error, item.source, {item.location: item.source})
         if failure.code != MissingFileError.default_code or not item.is_relative:
             return failure
-        hint = "a relative path is relative to the folder of the table or list that names it"
+        hint = "a relative path begins at the folder of the table or list that names it"
         return replace(failure, message=f"{failure.message}; {hint}")
 
 

@@ -55,8 +55,8 @@ def _refuse_if_overtaken(folder: CohortLayout, plan: Plan) -> None:
     current = previous_plan(folder)
     if current is not None and (current.origin, current.zipped) != (plan.origin, plan.zipped):
         raise FormatError(
-            f"while this run planned, another one began a cohort in {folder.root}, of other "
-            "sources or in another form: choose another DESTINATION",
+            f"while this run planned, another run began a cohort in {folder.root}, from other "
+            "sources or in another form (zipped or not): choose another DESTINATION",
             code="OTHER_SOURCE",
             path=folder.plan,
         )

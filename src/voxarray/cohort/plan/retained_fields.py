@@ -83,7 +83,7 @@ def _of_dicom(path: str, names: Sequence[str]) -> dict[str, Any]:
         raw = data.get_item(name, keep_deferred=True)
         if getattr(raw, "value", raw) is None and getattr(raw, "length", 0) > _LONGEST:
             raise FormatError(
-                f"{name} has {raw.length} bytes, and a field of at most {_LONGEST} can be kept: "
+                f"{name} has {raw.length} bytes, but a field of more than {_LONGEST} is not kept: "
                 f"leave out --keep-metadata {name}",
                 code="FIELD_TOO_LONG",
                 path=path,

@@ -79,13 +79,16 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
     gone = [] if entry is None else gone_labels(entry, item, folder, zipped=zipped)
     gone = [label for label in gone if not _is_in_another(label, item, folder, zipped=zipped)]
     if gone:
+        several = "s" if len(gone) > 1 else ""
+        them = "them" if several else "it"
         raise ArchiveExistsError(
-            f"{archive} was not made again, since that would delete its label map "
+            f"{archive} was not made again, since that would delete its label map{several} "
             f"{', '.join(map(repr, gone))}, perhaps the last copy. This run found no readable file "
-            "for it (removed, renamed, damaged, or taken by no pattern). Bring the file or the "
-            "pattern back, remove the label map (voxarray remove-labels), or pass overwrite=True "
-            f"(--overwrite), {FOR_ALL}. If the label map now belongs to another image of "
-            "this run, run the command again",
+            f"for {them} (removed, renamed, damaged, or matched by no pattern). Bring the "
+            f"file{several} or the pattern back, remove the label map{several} (voxarray "
+            f"remove-labels), or pass overwrite=True (--overwrite), {FOR_ALL}. If the label "
+            f"map{several} now belong{'' if several else 's'} to another image of this run, run "
+            "the command again",
             code="LABELS_ABSENT",
             path=archive,
         )

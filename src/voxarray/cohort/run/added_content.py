@@ -56,8 +56,8 @@ def warn_of_additions(
             "archives; convert will refuse, and leave them as they are: "
             f"{', '.join(names[:_TOLD])}{more}. Save elsewhere what was added, and remove it from "
             "the archives (voxarray remove-labels); or pass --overwrite to convert, "
-            f"{FOR_ALL}. If only the times of the source files have changed, convert may find that "
-            "out, and the archives are up to date",
+            f"{FOR_ALL}. If only the times of the source files have changed, convert may notice "
+            "this, and keep the archives as up to date",
         )
 
 
@@ -79,8 +79,8 @@ def warn_of_deletions(archives: Sequence[str]) -> None:
     more = f" and {len(counts) - _NAMED} more" if len(counts) > _NAMED else ""
     warn_by_code(
         "ADDITIONS_DELETED",
-        f"overwriting makes {_archives(sum(map(bool, found)))} again without what was added to "
-        f"them: {', '.join(told)}{more}. To keep it, stop now, and save it elsewhere "
+        f"overwriting makes {_archives(sum(map(bool, found)))} again without what was added: "
+        f"{', '.join(told)}{more}. To keep what was added, stop now, and save it elsewhere "
         "(LabelMap.save), or run without overwriting; to make one damaged archive again, delete "
         "that archive alone",
     )
@@ -118,7 +118,7 @@ def refuse_to_lose(archive: str) -> None:
     if added:
         raise ArchiveExistsError(
             f"{archive} was made from another source or with other options than those of this run. "
-            f"Making it again would delete what was added to it: {', '.join(added)}; save it "
+            f"Making it again would delete what was added to it: {', '.join(added)}; save this "
             "elsewhere (LabelMap.save), remove it from the archive (voxarray remove-labels, or "
             "vx.Archive for notes) and convert again, or pass overwrite=True (--overwrite), "
             f"{FOR_ALL}. Until then the archive stays as it is, but is not in the catalogue",

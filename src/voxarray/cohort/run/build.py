@@ -90,7 +90,7 @@ class ExecutionOptions:
     def __post_init__(self) -> None:
         if not is_count(self.workers):
             raise FormatError(
-                f"workers= is a whole number of processes, 0 for none, not {self.workers!r}",
+                f"workers= must be a whole number of processes (0 for none), not {self.workers!r}",
                 code="BAD_WORKERS",
             )
         if self.workers:
@@ -102,7 +102,7 @@ class ExecutionOptions:
             raise FormatError("choose one of workers, scheduler and executor", code="TWO_ENGINES")
         if self.executor is not None and not callable(getattr(self.executor, "submit", None)):
             raise StateError(
-                f"executor= got a {type(self.executor).__name__}, which has no submit(): pass a "
+                f"executor= is a {type(self.executor).__name__}, which has no submit(): pass a "
                 "concurrent.futures.Executor, or one of submitit, loky or dask",
                 code="NO_EXECUTOR",
             )
@@ -355,8 +355,8 @@ def _counted(
                     return f"{result.failure.code}: {result.failure.message}"
                 if run.max_failures is not None and tally.failed >= run.max_failures:
                     return (
-                        f"--max-failures {run.max_failures} is reached; remove the cause, or raise "
-                        "it, and run the same command again"
+                        f"--max-failures {run.max_failures} is reached; remove the cause of the "
+                        "failures, or raise the limit, and run the same command again"
                     )
     except KeyboardInterrupt as interrupt:
         tally.interrupt = type(interrupt)

@@ -313,7 +313,7 @@ def _results(client: Any, future: Any, batch: Sequence[Item]) -> list[Result] | 
     except (CancelledError, OSError) as error:
         if isinstance(error, CancelledError) or client.status != "running":
             raise ArchiveError(
-                "the scheduler is gone: run the same command again; finished images are kept",
+                "the dask scheduler is gone: run the same command again; finished images are kept",
                 code="SCHEDULER_LOST",
             ) from error
         return failure_of(error, source, {})

@@ -37,7 +37,7 @@ def submitted(
     # It is shut down, or its processes are dead, or the job system does not answer.
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise StateError(
-            f"the executor no longer accepts tasks ({error}): run again with a new one to resume",
+            f"the executor no longer accepts tasks ({error}): to resume, run again with a new one",
             code="EXECUTOR_LOST",
         ) from error
     if not all(hasattr(future, name) for name in ("done", "exception", "result")):
@@ -97,8 +97,8 @@ def outcome(
         script = script_without_guard() if isinstance(error, BrokenExecutor) else ""
         guard = f", or {script} lacks {GUARD}, which spawned workers need" if script else ""
         text = (
-            f"its worker died or was cancelled ({type(error).__name__}): the image may need more "
-            f"memory than there is{guard}; run again to resume"
+            f"the worker of this image died or was cancelled ({type(error).__name__}): the image "
+            f"may need more memory than there is{guard}; run again to resume"
         )
         return Failure("WORKER_LOST", text, source)
     # For example, an argument or the result could not be pickled.

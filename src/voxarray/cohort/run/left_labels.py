@@ -13,8 +13,9 @@ from voxarray.core.progress import Progress
 
 _ADVICE = {
     "LABELS_LEFT": (
-        ". To take label maps of archives along, name them in a table of images (--label-column), "
-        "such as scan.ome.zarr/labels/NAME, or add them to the new archives (voxarray add-labels)"
+        ". To convert label maps of archives, too, name them in a table of images "
+        "(--label-column), such as scan.ome.zarr/labels/NAME, or add them to the new archives "
+        "(voxarray add-labels)"
     ),
     "FLOAT_LABELS": f": {FLOAT_LABELS_ADVICE}",
 }
@@ -51,5 +52,5 @@ class LeftLabels(ProgressListener):
         for code, texts in self._texts.items():
             if texts:
                 example = min(texts).removeprefix(f"{code}: ").partition(": ")[0]
-                more = f", and so for {len(texts) - 1} more" if len(texts) > 1 else ""
+                more = f", and the same holds for {len(texts) - 1} more" if len(texts) > 1 else ""
                 warn_by_code(code, f"{example}{more}{_ADVICE[code]}")

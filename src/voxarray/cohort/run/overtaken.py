@@ -44,9 +44,9 @@ def note_overtaken(
         )
         failure = Failure(
             "OVERTAKEN",
-            f"somebody else {change} its archive while this run converted other images. Do not let "
-            "two runs work in one folder at once. Use the same sources and options each time, and "
-            "convert again",
+            f"another process {change} the archive of this image while this run converted other "
+            "images. Do not let two runs work in one folder at the same time. Use the same sources "
+            "and options each time, and convert again",
             item.origin.source,
         )
         tally.lose(Failed(item.slug, item.key, failure))

@@ -57,8 +57,8 @@ def refuse_reserved_images(inputs: Sequence[DiscoveredInput]) -> None:
     if reserved is not None:
         raise UnsupportedError(
             f"{printable(reserved.source)} would be called {SUBJECT_KEY!r}. That name is reserved: "
-            f"in a cohort, subject[{SUBJECT_KEY!r}] is the name of the subject. Give another name, "
-            "in the pattern or the column that names it",
+            f"in a cohort, subject[{SUBJECT_KEY!r}] is the name of the subject. Give the image "
+            "another name, in the pattern or the column that names it",
             code="RESERVED_NAME",
         )
 
@@ -72,8 +72,9 @@ def nothing_found(
         text = f"nothing to do: in {', '.join(sources)} {why}"
         return MissingFileError(text, code="NOTHING_FOUND")
     hint = ""
-    if above := next(filter(None, map(cohort_above, sources)), None):
-        hint = f"; it is a part of the cohort {above}: give the folder {above}"
+    above = next(((source, cohort) for source in sources if (cohort := cohort_above(source))), None)
+    if above is not None:
+        hint = f"; {above[0]} is a part of the cohort {above[1]}: give the folder {above[1]}"
     elif among := [source for source in sources if cohort_named([source]) is not None]:
         hint = f"; {among[0]} is a cohort, which can only be converted alone"
     return MissingFileError(
@@ -132,7 +133,8 @@ def require_options(file: str, plan: Plan, options: ArchiveOptions) -> None:
         raise FormatError(
             f"{file} was planned with other options for archives (--codec, --levels, --chunk, "
             "--zip, --label, --keep-metadata) than this part has, or by another version of "
-            "voxarray: pass the same options to convert as to plan, or plan again with these",
+            "voxarray: pass the same options to convert as to plan, or plan again with those of "
+            "this part",
             code="OTHER_OPTIONS",
             path=file,
         )
@@ -157,7 +159,7 @@ def require_choice(file: str, plan: Plan, choice: InputSelection) -> None:
     raise FormatError(
         f"{file} was planned with other patterns or columns (--image-pattern, --label-pattern, "
         f"--image-column, --label-column, --subject-column) than this part has: {leave_out}pass "
-        "the same ones to convert as to plan, or plan again with these",
+        "the same ones to convert as to plan, or plan again with those of this part",
         code="OTHER_OPTIONS",
         path=file,
     )

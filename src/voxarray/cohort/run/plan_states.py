@@ -89,8 +89,8 @@ def check_changed_options(
         more = f" and {len(kept) - _TOLD} more" if len(kept) > _TOLD else ""
         raise ArchiveExistsError(
             f"the options differ from those that {folder.root} was made with: {change}. All "
-            "archives would be made again, and what was added to them (label maps, notes) would "
-            f"be lost: {', '.join(kept[:_TOLD])}{more}. Nothing was changed: give the same options "
+            "archives would be made again, and some would lose what was added to them (label maps, "
+            f"notes): {', '.join(kept[:_TOLD])}{more}. Nothing was changed: give the same options "
             "as before, or choose another DESTINATION; or save what was added elsewhere and remove "
             "it from the archives (voxarray remove-labels); overwrite=True (convert --overwrite) "
             "deletes what was added to any archive",
@@ -99,7 +99,8 @@ def check_changed_options(
         )
     warn_by_code(
         "OPTIONS_CHANGED",
-        f"{len(again)} images of {folder.root} are converted again, because options changed: "
+        f"{'1 image' if len(again) == 1 else f'{len(again)} images'} of {folder.root} will be "
+        "converted again, because options changed: "
         f"{change}. To keep the archives and the columns of the catalogue as they are, give the "
         "same options as before",
     )

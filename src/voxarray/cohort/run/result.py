@@ -80,7 +80,10 @@ class CohortResult:
     @property
     def replaced_told(self) -> str:
         """How many images of another pipeline were replaced, in words; empty if none were."""
-        return f"{self.replaced} replaced: made by another pipeline" if self.replaced else ""
+        if not self.replaced:
+            return ""
+        images = "1 image" if self.replaced == 1 else f"{self.replaced:,} images"
+        return f"{images} of another pipeline replaced"
 
     @property
     def _facts(self) -> dict[str, str]:
@@ -142,7 +145,7 @@ class CohortResult:
                 f"\n{failure.file}: {failure.code}: {failure.message}" for failure in failures
             )
             raise VoxarrayError(
-                f"not all images were written: {self._shortfall()}; all others are{texts}",
+                f"not all images were written: {self._shortfall()}; all others were{texts}",
                 code="SOME_FAILED",
             )
         texts = "; ".join(f"{failure.file}: {failure.code}" for failure in failures[:_TOLD])
@@ -152,7 +155,7 @@ class CohortResult:
         told = "".join([*reasons][:_TOLD])
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
-            f"not all images were converted: {self._shortfall()}; all others are, and {report} "
+            f"not all images were converted: {self._shortfall()}; all others were, and {report} "
             f"names the missing ones{texts}{more}{told}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
@@ -169,7 +172,7 @@ class CohortResult:
         remaining = "1 remains" if self.remaining == 1 else f"{self.remaining:,} remain"
         return (
             f"the run was asked to end before it was done: {done}{failed}, {remaining}; make the "
-            f"same call again to go on{more}"
+            f"same call again to resume{more}"
         )
 
     def _shortfall(self) -> str:
