@@ -320,7 +320,7 @@ def _format(destination: str) -> Format:
     file_format = writable_format(destination)
     if file_format is None:
         raise UnsupportedError(
-            f"the suffix of {destination!r} is not that of a format that voxarray writes: choose "
+            f"{destination!r} does not end in a suffix of a format that voxarray writes: choose "
             f"one of {', '.join(written_suffixes())}",
             code="UNKNOWN_SUFFIX",
             path=destination,

@@ -41,7 +41,7 @@ def validate(path: Path, images: tuple[str, ...] = ("",)) -> None:
 def test_schemas_are_schemas():
     for name in SCHEMAS:
         jsonschema.Draft202012Validator.check_schema(schema(name))
-    with pytest.raises(KeyError, match="only array, image, manifest"):
+    with pytest.raises(KeyError, match="choose one of array, image, manifest"):
         schema("../manifest")
 
 

@@ -404,7 +404,7 @@ def test_a_mistyped_suffix_makes_no_folder_of_one_image(command, name, tmp_path)
     scan = scan_at(tmp_path / "t1.nii.gz")
     refused = run(command, scan, tmp_path / name)
     assert refused.exit_code == 1
-    message = f"UNKNOWN_SUFFIX: the suffix of '{tmp_path / name}' is not that of a format"
+    message = f"UNKNOWN_SUFFIX: '{tmp_path / name}' does not end in a suffix of a format"
     assert message in refused.stderr
     assert ".nii.gz" in refused.stderr
     assert [one.name for one in tmp_path.iterdir()] == ["t1.nii.gz"]

@@ -333,5 +333,5 @@ def test_labels_go_from_archives_that_the_catalogue_does_not_list(made, tmp_path
     assert (result.exit_code, "removed seg from 2 archives" in result.stdout) == (0, True)
     assert list(vx.Archive(made.path).labels) == ["brain"]
     result = run("remove-labels", tmp_path / "out", "brain")
-    assert (result.exit_code, "removed brain from 1 archives" in result.stdout) == (0, True)
+    assert (result.exit_code, "removed brain from 1 archive\n" in result.stdout) == (0, True)
     assert again(tmp_path).exit_code == 0

@@ -371,7 +371,7 @@ def test_files_go_neither_into_a_cohort_nor_come_from_mere_files(cohort, tmp_pat
     (tmp_path / "file").touch()
     for below in ("file", "file/below"):
         done = run("convert", cohort, tmp_path / below, "--suffix", ".nii")
-        assert f"OTHER_FORM: {tmp_path / 'file'} is no folder" in done.stderr
+        assert f"OTHER_FORM: {tmp_path / 'file'} is not a folder" in done.stderr
     done = run("convert", save(tmp_path / "a.nii"), tmp_path / "n", "--suffix", ".nii.gz")
     assert done.exit_code == 2
     assert "a.nii is not a cohort: to convert one image" in " ".join(done.stderr.split())
@@ -407,7 +407,7 @@ def test_names_of_labels_that_files_do_not_hold_are_told_once(tmp_path):
     mask = vx.LabelMap(tensor=np.ones((1, *array(0).shape), np.uint8), affine=AFFINE)
     for path in archives(tmp_path / "out"):
         vx.Archive(path).add_labels("tissues", mask, names={1: "white matter"})
-    with pytest.warns(vx.VoxarrayWarning, match="'white matter' of 1") as told:
+    with pytest.warns(vx.VoxarrayWarning, match="'white matter' for label 1") as told:
         vx.Cohort(tmp_path / "out").save(tmp_path / "n", suffix=".nii", progress=False)
     assert [str(one.message).split(":")[0] for one in told] == ["LABEL_NAMES_LOST"]
     assert str(told[0].message).endswith("(0: tissues and 1 more)")
@@ -465,7 +465,10 @@ def test_the_folder_of_archives_names_the_cohort_that_it_belongs_to(cohort, tmp_
     assert f"NOTHING_FOUND: nothing to do: no image was found in {cohort / 'subjects'}" in (
         done.stderr
     )
-    assert f"it is a part of the cohort {cohort}: give the folder {cohort}" in done.stderr
+    assert (
+        f"; {cohort / 'subjects'} is a part of the cohort {cohort}: give the folder {cohort}"
+        in done.stderr
+    )
 
 
 # --- What was kept --------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_a_format_that_changes_voxels_is_compared_with_what_it_makes(
         other = vx.ScalarImage(tensor=np.full((3, 9, 8, 1), 77, np.uint8))
         other.save(file, overwrite=True)
         theirs = file.read_bytes()
-        with pytest.raises(vx.VoxarrayError, match=r"EXISTS: .* is there already, and .* new file"):
+        with pytest.raises(vx.VoxarrayError, match=r"EXISTS: .* exists already, and .* new file"):
             cohort.save(tmp_path / "n", suffix=suffix, progress=False)
         assert file.read_bytes() == theirs
         cohort.save(tmp_path / "n", suffix=suffix, overwrite=True, progress=False)

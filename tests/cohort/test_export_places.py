@@ -91,7 +91,7 @@ def test_colours_that_a_file_does_not_hold_are_named_without_a_name(cohorts, tmp
     one, _ = cohorts
     mask = vx.LabelMap(tensor=np.ones((1, 12, 10, 8), np.uint8), affine=AFFINE)
     vx.Archive(archives(one)[0]).add_labels("seg", mask, colours={1: (255, 0, 0)})
-    with pytest.warns(vx.VoxarrayWarning, match="such as the colour of 1:"):
+    with pytest.warns(vx.VoxarrayWarning, match="such as the colour of label 1:"):
         vx.Cohort(one).save(tmp_path / "n", suffix=".nii", progress=False)
 
 
@@ -137,8 +137,8 @@ def test_a_file_without_the_one_that_belongs_to_it_is_named(cohorts, tmp_path):
     with pytest.raises(vx.VoxarrayError, match="1 image failed; all others") as caught:
         vx.Cohort(one).save(tmp_path / "n", suffix=".mhd", progress=False)
     raw = tmp_path / "n/a/image.raw"
-    belongs = f"{tmp_path / 'n/a/image.mhd'}, which belongs to it, is not"
-    assert f"{raw} is there already, and {belongs}" in str(caught.value)
+    belongs = f"{tmp_path / 'n/a/image.mhd'}, which belongs to it, is missing"
+    assert f"{raw} exists already, and {belongs}" in str(caught.value)
     vx.Cohort(one).save(tmp_path / "n", suffix=".mhd", overwrite=True, progress=False)
 
 

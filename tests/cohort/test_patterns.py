@@ -87,7 +87,7 @@ def test_pairs():
     assert pattern_pairs("*.nii") == (("", "*.nii"),)
     assert pattern_pairs(["a", "b"]) == (("", "a"), ("", "b"))
     assert pattern_pairs({"t1": "a", "t2": ["b", "c"]}) == (("t1", "a"), ("t2", "b"), ("t2", "c"))
-    with pytest.raises(TypeError, match=r"a mapping such as .*not \('t1', 'a'\)"):
+    with pytest.raises(TypeError, match=r"\('t1', 'a'\) is not a pattern: .*a mapping such as"):
         pattern_pairs([("t1", "a")])
 
 

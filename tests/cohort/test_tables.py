@@ -252,7 +252,7 @@ def test_where_relative_paths_begin_is_told(tmp_path, name):
     (tmp_path / "raw" / name).write_text(text if name.endswith("txt") else f"image\n{text}")
     result = run("convert", tmp_path / "raw" / name, tmp_path / "out")
     assert result.exit_code == 3
-    told = "a relative path is relative to the folder of the table or list that names it"
+    told = "a relative path begins at the folder of the table or list that names it"
     assert f"NOT_FOUND: there is no file raw/0.nii: check the path; {told}" in result.stderr
     assert result.stderr.count(told) == 1  # nothing of the one that is named from the root
 

@@ -225,7 +225,7 @@ def test_an_archive_is_replaced_by_request_only(scan, tmp_path):
 @pytest.mark.parametrize("name", ["scan.foo", "scan", ".nii", "scan.gz"])
 def test_unknown_suffixes(scan, tmp_path, name):
     known = ", ".join(written_suffixes())
-    with pytest.raises(vx.UnsupportedError, match=f"known are {re.escape(known)}") as caught:
+    with pytest.raises(vx.UnsupportedError, match=f"choose one of {re.escape(known)}") as caught:
         vx.ScalarImage(scan).save(tmp_path / name)
     assert caught.value.code == "UNKNOWN_SUFFIX"
     assert not (tmp_path / name).exists()

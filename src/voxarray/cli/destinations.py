@@ -88,7 +88,7 @@ class Destination:
         if not (is_new and _SUFFIX.match(name) and _is_one_image(sources)):
             return
         raise UnsupportedError(
-            f"the suffix of {self.path!r} is not that of a format that voxarray writes: choose one "
+            f"{self.path!r} does not end in a suffix of a format that voxarray writes: choose one "
             f"of {', '.join(written_suffixes())}. To make a cohort of one image, choose a folder "
             "without a suffix, or make this folder first",
             code="UNKNOWN_SUFFIX",

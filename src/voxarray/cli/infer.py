@@ -199,7 +199,7 @@ def _refuse_folder_for_one(target: Destination, source: str) -> None:
     if target.kind is Kind.COHORT and os.path.exists(source) and not is_cohort(source):
         raise UnsupportedError(
             f"{source} is one scan and not a cohort, so its prediction is one file or archive, but "
-            f"the suffix of {target.path} is not that of a format that voxarray writes: choose one "
+            f"{target.path} does not end in a suffix of a format that voxarray writes: choose one "
             f"of {', '.join(written_suffixes())}",
             code="UNKNOWN_SUFFIX",
             path=target.path,

@@ -36,6 +36,6 @@ def require_free(key: object) -> None:
         ValueError: If it is one of `RESERVED`.
     """
     if not isinstance(key, str):
-        raise TypeError(f"the name of a field of an image is a str, not {key!r}")
+        raise TypeError(f"fields of an image are named by text, not by {key!r}")
     if key in RESERVED:
         raise ValueError(f'Key "{key}" is reserved. Use a different one')
