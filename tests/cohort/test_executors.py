@@ -239,7 +239,7 @@ def test_results_may_come_in_any_order(scans, tmp_path):
 
 
 def test_what_is_no_executor_is_refused_at_once(tmp_path):
-    with pytest.raises(StateError, match="got a list, which has no submit") as caught:
+    with pytest.raises(StateError, match="executor= is a list, which has no submit") as caught:
         build(tmp_path / "nothing", tmp_path / "out", run=ExecutionOptions(executor=[]))
     assert caught.value.code == "NO_EXECUTOR"
 

@@ -85,11 +85,11 @@ def replacing(action):
 def test_what_another_pipeline_made_is_not_replaced_without_a_word(cohort, cropped):
     """It was, and a folder of 3 mm became one of 4 mm."""
     five = cohort.map(vx.CropOrPad(5))
-    told = [("PIPELINE_REPLACED: 2 images of another pipeline replaced", __file__)]
+    told = [("PIPELINE_REPLACED: 2 images of another pipeline were replaced", __file__)]
     assert replacing(lambda: five.save(cropped)) == told  # of three, of which one is new
     assert replacing(lambda: five.save(cropped)) == []
     assert replacing(lambda: five.save(cropped, codec="raw")) == []
-    three = [("PIPELINE_REPLACED: 3 images of another pipeline replaced", __file__)]
+    three = [("PIPELINE_REPLACED: 3 images of another pipeline were replaced", __file__)]
     assert replacing(lambda: cohort.save(cropped)) == three
     assert replacing(lambda: cohort.map(vx.CropOrPad(4)).save(cropped, overwrite=True)) == []
 
@@ -100,7 +100,7 @@ def test_a_part_says_what_it_replaced(cohort, cropped):
     told = replacing(lambda: made.append(five.save(cropped, partition=(1, 1))))
     assert len(told) == 1
     assert made[0].replaced == 2
-    assert "converted: 3 (2 images of another pipeline replaced)" in repr(made[0])
+    assert "converted: 3 (2 images of another pipeline were replaced)" in repr(made[0])
 
 
 def test_a_subject_that_fails_replaces_nothing(cohort, cropped):
@@ -254,7 +254,7 @@ def test_the_terminal_says_what_was_replaced(cohort, tmp_path):
     first = preprocess(cohort, tmp_path / "a", 6)
     assert "replaced" not in first.stdout
     second = preprocess(cohort, tmp_path / "a", 5)
-    assert "3 images of another pipeline replaced" in second.stdout
+    assert "3 images of another pipeline were replaced" in second.stdout
     third = preprocess(cohort, tmp_path / "a", 4, "--json", "--workers", 1)
     assert json.loads(third.stdout)["replaced"] == 3
 

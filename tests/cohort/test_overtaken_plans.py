@@ -109,7 +109,7 @@ def test_archives_that_others_replace_meanwhile_do_not_count(sources):
     made = build(sources / "a", sources / "out", watcher=other)
     assert (made.converted + made.failed, made.remaining) == (2, 0)
     assert {one.code for one in made.failures} == {"OVERTAKEN"}
-    assert "somebody else replaced its archive" in made.failures[0].message
+    assert "another process replaced the archive of this image" in made.failures[0].message
     again = build(sources / "a", sources / "out")
     assert (again.converted, again.failed) == (made.failed, 0)
 
@@ -121,4 +121,4 @@ def test_archives_that_others_remove_meanwhile_do_not_count(sources):
     other = Beside(lambda: shutil.rmtree(first))
     made = build(sources / "a", sources / "out", watcher=other)
     assert (made.converted, made.present, made.failed) == (1, 1, 1)
-    assert "somebody else removed its archive" in made.failures[0].message
+    assert "another process removed the archive of this image" in made.failures[0].message

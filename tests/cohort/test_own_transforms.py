@@ -187,7 +187,9 @@ def test_a_cohort_is_made_again_by_changed_code(module, cohort, tmp_path):
         cohort.map(module().Scale()).save(tmp_path / "new")
     assert reads.voxels == 0
     other = module(TEXT.replace("FACTOR = 2", "FACTOR = 3"))
-    with pytest.warns(vx.VoxarrayWarning, match="PIPELINE_REPLACED: 2 replaced"):
+    with pytest.warns(
+        vx.VoxarrayWarning, match="PIPELINE_REPLACED: 2 images of another pipeline were replaced"
+    ):
         again = cohort.map(other.Scale()).save(tmp_path / "new")
     np.testing.assert_array_equal(again[1].image.numpy(), plain[1] * 3)
 

@@ -118,7 +118,7 @@ def test_what_was_not_compared_with_a_source_is_not_called_good(cohort, tmp_path
     assert (result.exit_code, "4 OK" in result.stdout) == (3, True)
     result = run("verify", cohort)  # its checksums are right, and its voxels may be wanted
     assert (result.exit_code, "5 OK" in result.stdout) == (0, True)
-    assert "note: 1 archive is of a source that the plan no longer names" in result.stdout
+    assert "note: 1 archive is not in the plan any more: a source was removed" in result.stdout
     (cohort / "plan.json").unlink()
     assert codes(cohort, source=tmp_path / "in") == ["NOT_COMPARED"] * 5
 

@@ -76,7 +76,7 @@ def test_whoever_has_nothing_of_ours_is_let_alone():
 @pytest.mark.parametrize(
     ("says", "text"),
     [
-        ({"status": "paused"}, r"paused it for 12 s, 690\.0 MiB of its 700\.0 MiB of memory"),
+        ({"status": "paused"}, r"paused it for 12 s, and 690\.0 MiB of its 700\.0 MiB of memory"),
         ({}, "used no processor time for 12 s"),
         ({"heard": 0.0, "cpu": 99.0}, "it sent no message for"),
     ],

@@ -189,7 +189,7 @@ def _missing_coordinates(folder: str, keys: Iterable[str]) -> list[str]:
 def _of_level_without(missing: Sequence[str], level: ArchiveSource) -> Iterator[Contradiction]:
     """Of a level that lacks coordinates; a coarse one may lack all, if it says what places it."""
     if level.number == 0 or len(missing) < len(_COORDINATES):
-        allowed = "the base level must have all" if level.number == 0 else "all or none must exist"
+        allowed = "the base level must have all" if level.number == 0 else "a level has all or none"
         yield (
             f"{level.prefix}{level_name(level.number)}/zarr.json",
             f"lacks the coordinates {missing}, but {allowed} of {list(_COORDINATES)}",

@@ -41,10 +41,11 @@ def command(path: str, unlocked: bool, dry_run: bool) -> None:
         if leftover.ownership is Ownership.UNKNOWN and leftover.outcome != "failed"
     ]
     if doubtful and not unlocked:
-        kept = "1 of these is" if len(doubtful) == 1 else f"{len(doubtful)} of these are"
+        count = len(doubtful)
+        kept, used, them = ("is", "it is", "it") if count == 1 else ("are", "they are", "them")
         talk.complain(
-            f"{kept} kept, since no lock shows whether anything is still in use: if no process "
-            f"converts here now, remove with voxarray clean {path} --unlocked"
+            f"{count} of these {kept} kept, since no lock shows whether {used} in use: to remove "
+            f"{them} while no process converts here, run voxarray clean {path} --unlocked"
         )
     failed = [leftover for leftover in leftovers if leftover.outcome == "failed"]
     for leftover in failed:

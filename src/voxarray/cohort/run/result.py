@@ -82,8 +82,9 @@ class CohortResult:
         """How many images of another pipeline were replaced, in words; empty if none were."""
         if not self.replaced:
             return ""
-        images = "1 image" if self.replaced == 1 else f"{self.replaced:,} images"
-        return f"{images} of another pipeline replaced"
+        if self.replaced == 1:
+            return "1 image of another pipeline was replaced"
+        return f"{self.replaced:,} images of another pipeline were replaced"
 
     @property
     def _facts(self) -> dict[str, str]:

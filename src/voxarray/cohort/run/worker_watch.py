@@ -164,7 +164,7 @@ def _why(worker: Any, seconds: float) -> str:
     memory = f"{format_bytes(used)} of its {format_bytes(limit)} of memory are in use"
     if _status(worker) == "paused":
         return (
-            f"dask has paused it for {seconds:.0f} s, since {memory}; give workers more memory, or "
+            f"dask has paused it for {seconds:.0f} s, and {memory}; give workers more memory, or "
             "set a smaller memory budget (--memory)"
         )
     silent = time.time() - float(worker.get("last_seen") or time.time())
