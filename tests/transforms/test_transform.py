@@ -210,7 +210,7 @@ def test_compose(path):
     assert np.array_equal(both(vx.ScalarImage(path)).numpy(), VOXELS * 6)
     with pytest.raises(TypeError, match="have no names"):
         vx.Compose([Times()])["first"]
-    with pytest.raises(TypeError, match="can be called"):
+    with pytest.raises(TypeError, match="must be callable"):
         vx.Compose([3])
 
 
