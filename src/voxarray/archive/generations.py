@@ -185,8 +185,8 @@ def interrupted(root: str, current: Manifest) -> dict[str, str]:
     expected = layer_names.list_document(names) if names else None
     if stored_list is not None and stored_list != expected and _is_former_list(root, current):
         traces[LIST] = (
-            "the OME-Zarr list of label maps does not match the archive; it belongs to a state "
-            "before or after a change that was interrupted"
+            "the OME-Zarr list of label maps is not the current one: a change of the archive wrote "
+            "or left this list"
         )
     return traces
 

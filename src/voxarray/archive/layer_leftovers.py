@@ -58,8 +58,8 @@ def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
     ):
         return {}
     remark = (
-        "the OME-Zarr list of label maps does not match the archive; it belongs to a state before "
-        "or after a change that was interrupted"
+        "the OME-Zarr list of label maps is not the current one: a change of the archive wrote or "
+        "left this list"
     )
     return {root + LIST: remark}
 

@@ -176,11 +176,12 @@ def labels_apart_told(number: int) -> str:
     """What is said of label maps that are not stored with an image, which evaluation needs."""
     if number == 1:
         return (
-            "1 label map has an archive of its own: no image that it could belong to has its grid"
+            "1 label map has an archive of its own, since no image that it could belong to has the "
+            "same grid"
         )
     return (
-        f"{number:,} label maps have archives of their own: no images that they could belong to "
-        "have their grids"
+        f"{number:,} label maps have archives of their own, since no images that they could belong "
+        "to have the same grids"
     )
 
 
