@@ -31,6 +31,7 @@ def companion_file(path: str, suffix: str, others: tuple[str, ...]) -> FileIdent
                 return FileIdentity.of(stem + name)
     expected = os.path.basename(stem) + "".join(others[:1])
     raise MissingFileError(
-        f"{path} is one file of a pair: there is no {expected} beside it; copy it there",
+        f"{path} is one file of a pair, but there is no {expected} beside it: copy that file into "
+        "the same folder",
         path=path,
     )

@@ -53,7 +53,7 @@ def _records() -> Iterator[tuple[Any, Format]]:
         except Exception as error:  # whatever a package does when it is imported
             warn_by_code(
                 "BAD_FORMAT_ENTRY",
-                f"{_description(entry)} cannot be loaded ({error!r}): it is ignored; mend or "
+                f"{_description(entry)} cannot be loaded ({error!r}): it is ignored; repair or "
                 "uninstall its package",
             )
             continue
@@ -61,7 +61,7 @@ def _records() -> Iterator[tuple[Any, Format]]:
             kind = type(record).__name__
             warn_by_code(
                 "BAD_FORMAT_ENTRY",
-                f"{_description(entry)} is a {kind}, not a Format: it is ignored; mend or "
+                f"{_description(entry)} is a {kind}, not a Format: it is ignored; repair or "
                 "uninstall its package",
             )
             continue

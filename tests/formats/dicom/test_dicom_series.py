@@ -177,7 +177,9 @@ def test_a_position_twice(tmp_path, numbered):
     samples.series(tmp_path)
     again = samples.placed(samples.volume()[0], (-10, -20, 34), 99 if numbered else 1)
     samples.save(again, tmp_path / "again.dcm")
-    refused("DUPLICATE_POSITION", tmp_path, r"2 planes at the position of slices 2 \(from 0\)")
+    refused(
+        "DUPLICATE_POSITION", tmp_path, r"2 planes at the position of slice 2 \(counted from 0\)"
+    )
 
 
 def test_two_copies_of_a_series_are_refused(tmp_path):

@@ -121,7 +121,7 @@ def test_numbers_that_tell_nothing(tmp_path):
 def test_a_volume_with_a_hole(tmp_path):
     write(tmp_path, four(), lambda v: {"TemporalPositionIdentifier": v + 1})
     next(tmp_path.glob("*_2_1.dcm")).unlink()
-    refused("MISSING_SLICE", tmp_path, r"slices 2 \(from 0\) have fewer planes than the 3")
+    refused("MISSING_SLICE", tmp_path, r"fewer than 3 planes at slice 2 \(counted from 0\)")
 
 
 def test_echoes_of_a_time_series(tmp_path):

@@ -46,7 +46,8 @@ def require_one_channel(source: Source, kind: str) -> None:
     """
     if source.shape[0] > 1:
         raise UnsupportedError(
-            f"{kind} holds one channel and the image has {source.shape[0]}: save each of them",
+            f"{kind} holds one channel, but the image has {source.shape[0]}: save each channel as "
+            "a file of its own",
             code="UNSUPPORTED_DIMS",
         )
 
@@ -62,9 +63,9 @@ def require_lps_axes(affine: NDArray[np.float64], kind: str) -> None:
     stray = np.abs(columns - np.diag(spacing)).max()
     if (spacing <= 0).any() or stray > _AXIS_TOLERANCE * spacing.max():
         raise UnsupportedError(
-            f"{kind} holds no directions: its axes always run left, posterior, superior, and those "
-            f"of the image run {''.join(Grid((1, 1, 1), affine).orientation)}. Save the image as "
-            ".nrrd or .nii instead, or reorient it first",
+            f"{kind} stores no directions: its axes always point left, posterior and superior "
+            f"(LPS), but those of the image point {''.join(Grid((1, 1, 1), affine).orientation)}. "
+            "Save the image as .nrrd or .nii instead, or reorient it first",
             code="AFFINE_NOT_HELD",
         )
 
@@ -94,8 +95,8 @@ def remark_lost_time(source: Source, kind: str) -> None:
     if source.channels.kind == "time":
         warn(
             f"TIME_LOST: {kind} cannot store that the C axis is time, in steps of "
-            f"{source.channels.step:g} s; it will be read as channels. Save as .nii.gz or "
-            ".ome.zarr to keep it")  # fmt: skip
+            f"{source.channels.step:g} s; the time points will be read as channels. Save as "
+            ".nii.gz or .ome.zarr to keep the time axis")  # fmt: skip
 
 
 def remark_lost_geometry(source: Source, stored_affine: NDArray[np.float64], kind: str) -> None:
@@ -103,7 +104,7 @@ def remark_lost_geometry(source: Source, stored_affine: NDArray[np.float64], kin
     if not np.allclose(lps_from_ras(source.affine), stored_affine, rtol=1e-6, atol=1e-6):
         warn(
             f"GEOMETRY_LOST: {kind} cannot store where the image is in the patient. Save as "
-            ".nii.gz or .ome.zarr to keep it"
+            ".nii.gz or .ome.zarr to keep its place"
         )
 
 
@@ -123,8 +124,9 @@ def plane_affine(source: Source) -> NDArray[np.float64]:
     lps = lps_from_ras(source.affine)
     if not np.allclose(lps[2], (0, 0, 1, 0)) or not np.allclose(lps[:2, 2], 0):
         raise UnsupportedError(
-            "without its third axis, only a slice in the x-y plane at z = 0 that is 1 mm thick "
-            "keeps its place in the patient, and this slice is not of that kind; leave out squeeze",
+            "squeeze leaves out the third axis. Then only a slice in the x-y plane at z = 0 that "
+            "is 1 mm thick keeps its place in the patient, and this slice is another one: save it "
+            "without squeeze",
             code="CANNOT_SQUEEZE",
         )
     return lps[np.ix_([0, 1, 3], [0, 1, 3])]

@@ -43,15 +43,15 @@ class Text:
         for words in _words(fd, self.start):
             if done + len(words) > block.size:
                 raise FormatError(
-                    f"there are more numbers than the {block.size} that the header promises: cut "
-                    "them off, or repair the header",
+                    f"the file holds more numbers than the {block.size} that the header promises: "
+                    "remove the extra numbers, or repair the header",
                     code="EXCESS_DATA",
                 )
             block[done : done + len(words)] = _numbers(words, stored.native)
             done += len(words)
         if done < block.size:
             raise TruncatedError(
-                f"expected {block.size} numbers, got {done}: the file ends there; copy or "
+                f"expected {block.size} numbers, got {done}: the file ends too early; copy or "
                 "download it again"
             )
         return block.reshape(stored.disk_shape)
@@ -80,7 +80,7 @@ class Hexadecimal:
             data = bytes.fromhex(b"".join(_file_pieces(fd, self.start)).decode("ascii"))
         except ValueError as error:
             raise FormatError(
-                f"voxels are not hexadecimal: {error}; the file is damaged, copy or download it "
+                f"voxels are not hexadecimal: {error}; the file is damaged: copy or download it "
                 "again",
                 code="BAD_DATA",
             ) from None

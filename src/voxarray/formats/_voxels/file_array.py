@@ -111,8 +111,8 @@ class StoredVoxels:
         if self.nbytes > available * ratio:
             raise FormatError(
                 f"{self.shape} voxels of {self.dtype.name} take {self.nbytes} bytes, and "
-                f"{available} compressed bytes cannot hold that many: the header is wrong, repair "
-                "it",
+                f"{available} compressed bytes cannot hold that many: repair the header, or copy "
+                "the file again",
                 code="DIMS_EXCEED_FILE",
             )
 

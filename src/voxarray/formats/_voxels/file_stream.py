@@ -152,4 +152,4 @@ class FileStream(VoxelStream):
 
     def _check_open(self) -> None:
         if self._fd < 0:
-            raise StateError("this stream was closed: open another one", code="CLOSED")
+            raise StateError("this stream is closed: open the image again", code="CLOSED")

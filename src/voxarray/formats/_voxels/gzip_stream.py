@@ -152,12 +152,12 @@ def _decoding_error(message: str) -> FormatError:
         )
     if any(text in message for text in _NO_MEMBER):
         return FormatError(
-            f"something that is not gzip stands in or after the stream ({message}): cut it off, or "
-            "copy the file again",
+            f"bytes that are not gzip are in or after the gzip stream ({message}): remove them, "
+            "or copy the file again",
             code="TRAILING_GARBAGE",
         )
     return ChecksumError(
-        f"the compressed bytes are damaged, they cannot be decoded ({message}): copy or download "
+        f"the compressed bytes are damaged and cannot be decoded ({message}): copy or download "
         "the file again",
         code="BAD_GZIP",
     )

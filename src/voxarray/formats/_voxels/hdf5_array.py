@@ -36,8 +36,8 @@ def opened_hdf5(path: str) -> Iterator[Any]:
         raise
     except Exception as error:
         raise FormatError(
-            f"h5py cannot read this ({type(error).__name__}: {error}): it is another format, or "
-            "damaged; check its suffix, or copy it again",
+            f"h5py cannot read this file ({type(error).__name__}: {error}): it has another format "
+            "or is damaged; check its suffix, or copy it again",
             code="BAD_HEADER",
         ) from error
 

@@ -91,9 +91,9 @@ def detached_name(path: str, pattern: re.Pattern[str]) -> str:
     is_kept = name.isprintable() and name == name.strip() and name.split()[:1] != ["LIST"]
     if not is_kept or pattern.search(name):
         raise UnsupportedError(
-            f"the header would have to call its file of voxels {name!r}, which its readers take "
-            "for something else: choose a name without control characters, '%', 'LIST' or a space "
-            "at its beginning, or write header and voxels into one file (.nrrd, .mha)",
+            f"the header would name the file of its voxels {name!r}, but readers would not take "
+            "that for a file name: choose a name without control characters, '%', 'LIST' or a "
+            "space at its beginning, or write header and voxels into one file (.nrrd, .mha)",
             code="BAD_NAME",
         )
     return name

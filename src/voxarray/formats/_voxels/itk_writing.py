@@ -126,7 +126,8 @@ def write_image(image: ItkImage, path: str, writer: str) -> None:
         os.remove(path)  # what it takes up is free for the question
     require_room(path, image.voxels.nbytes + _BESIDE_VOXELS)
     raise UnsupportedError(
-        f"ITK cannot write this: {failure}; save it as .nrrd or .nii instead", code="NOT_WRITTEN"
+        f"ITK cannot write this image: {failure}; save it as .nrrd or .nii instead",
+        code="NOT_WRITTEN",
     )
 
 
@@ -196,7 +197,9 @@ def _written_by_child(image: ItkImage, path: str, writer: str) -> str | None:
             raise
     if child.returncode == 0:
         return None
-    return failure or f"the process that writes it ended with the exit status {child.returncode}"
+    return (
+        failure or f"the process that writes the file ended with the exit status {child.returncode}"
+    )
 
 
 def _described(image: ItkImage) -> ItkImage:

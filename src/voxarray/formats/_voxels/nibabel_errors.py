@@ -27,7 +27,7 @@ def nibabel_errors(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise FormatError(
-            f"nibabel cannot read this {what} header ({type(error).__name__}: {error}): it is "
-            "another format, or damaged; check its suffix, or copy it again",
+            f"nibabel cannot read this {what} header ({type(error).__name__}: {error}): the file "
+            "has another format or is damaged; check its suffix, or copy it again",
             code="BAD_HEADER",
         ) from error

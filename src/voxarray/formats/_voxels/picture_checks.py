@@ -48,8 +48,8 @@ def require_whole_png(fd: int) -> None:
     """
     if portable.pread(fd, 8, 0) != _PNG_MAGIC:
         raise FormatError(
-            "a PNG file starts with 89 50 4E 47, this one does not: it is another format, or "
-            "damaged; check its suffix, or copy it again",
+            "a PNG file starts with 89 50 4E 47, but this one does not: it has another format or "
+            "is damaged; check its suffix, or copy it again",
             code="NOT_PNG",
         )
     position, size = len(_PNG_MAGIC), os.fstat(fd).st_size
@@ -71,8 +71,8 @@ def require_whole_jpeg(fd: int) -> None:
     """
     if portable.pread(fd, 2, 0) != b"\xff\xd8":
         raise FormatError(
-            "a JPEG file starts with FF D8, this one does not: it is another format, or damaged; "
-            "check its suffix, or copy it again",
+            "a JPEG file starts with FF D8, but this one does not: it has another format or is "
+            "damaged; check its suffix, or copy it again",
             code="NOT_JPEG",
         )
     position = 2
@@ -99,8 +99,8 @@ def require_whole_bmp(fd: int) -> None:
     header = portable.pread(fd, 54, 0)
     if header[:2] != b"BM" or len(header) < 54:
         raise FormatError(
-            "a BMP file starts with BM and has a header of at least 54 bytes, this one does not: "
-            "it is another format, or damaged; check its suffix, or copy it again",
+            "a BMP file starts with BM and has a header of at least 54 bytes, but this one does "
+            "not: it has another format or is damaged; check its suffix, or copy it again",
             code="NOT_BMP",
         )
     promised, _, offset, _, width, height, _, depth, compression, stored = struct.unpack_from(
@@ -131,8 +131,9 @@ def require_whole_tiff(fd: int) -> tuple[int, int]:
     layout = _TIFF_LAYOUTS.get(start[:4])
     if layout is None:
         raise FormatError(
-            f"a TIFF file starts with II or MM and 42 or 43, this one with {start[:4]!r}: it is "
-            "another format, or damaged; check its suffix, or copy it again",
+            "a TIFF file starts with II or MM, followed by 42 or 43, but this one with "
+            f"{start[:4]!r}: it has another format or is damaged; check its suffix, or copy it "
+            "again",
             code="NOT_TIFF",
         )
     order, first, count_bytes, entry_bytes, offset_bytes = layout
@@ -141,12 +142,14 @@ def require_whole_tiff(fd: int) -> tuple[int, int]:
     while position:
         if position in visited:
             raise FormatError(
-                "the list of pages leads back to a page before: the file is damaged, export it "
+                "the list of pages leads back to an earlier page: the file is damaged, export it "
                 "again",
                 code="BAD_HEADER",
             )
         if len(visited) == _MOST_PAGES:
-            raise FormatError(f"more than {_MOST_PAGES} pages: split the file", code="BAD_HEADER")
+            raise FormatError(
+                f"the file has more than {_MOST_PAGES} pages: split the file", code="BAD_HEADER"
+            )
         visited.add(position)
         count = int.from_bytes(_all_of(fd, count_bytes, position, size), order)
         # What has more entries is no picture, and only its end is of interest.

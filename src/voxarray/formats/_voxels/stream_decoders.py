@@ -155,7 +155,7 @@ class VoxelFeed:
             raise TruncatedError(
                 f"expected {self._stored.nbytes} bytes when decompressed, got "
                 f"{max(0, self._done)}: the file was cut short, or compressed from a file that "
-                "was too short, or its header is wrong; copy, compress or repair it again"
+                "was too short, or its header is wrong; copy or compress it again, or repair it"
             )
 
 

@@ -67,7 +67,7 @@ def open_afni(path: str | os.PathLike[str]) -> Source:
         if number != count:
             raise FormatError(
                 f"BRICK_FLOAT_FACS holds {number} factors for {count} sub-bricks: expected one "
-                "each; repair the header",
+                "for each; repair the header",
                 code="BAD_SCALE",
             )
         slopes = np.asarray(factors, np.float64).reshape(-1, 1, 1, 1)
@@ -106,8 +106,8 @@ def _affine(header: AFNIHeader) -> NDArray[np.float64]:
         raise FormatError(
             "the header does not say where voxels are: IJK_TO_DICOM_REAL is missing, and "
             f"ORIENT_SPECIFIC is {codes}, ORIGIN {origin} and DELTA {steps} (expected three "
-            "numbers each, and orientations of three axes): write the file again with AFNI, "
-            "3dcopy OLD NEW",
+            "numbers each, and orientations of three axes): write the file again with AFNI "
+            "(3dcopy OLD NEW)",
             code="BAD_AFFINE",
         )
     affine = np.eye(4)

@@ -70,7 +70,7 @@ def decoder_of(layout: PixelLayout) -> Any:
     if lacking or not decoder.is_available:
         package = _PACKAGES.get(syntax, "a plug-in for pydicom")
         raise UnsupportedError(
-            f"nothing that is installed decodes {decoder.UID.name} ({syntax}): pip install "
+            f"no installed package decodes {decoder.UID.name} ({syntax}). Install one with pip: "
             f"{package}",
             code="NO_CODEC",
         )

@@ -60,9 +60,9 @@ def dicom_files(folder: str | os.PathLike[str]) -> list[str]:
             dicom.append(path)
         elif _suffix(path) in SUFFIXES or not (_is_named_otherwise(path) or _is_text(head)):
             raise FormatError(
-                f"{os.path.basename(path)} is named as DICOM files are, but is not one "
-                f"({len(head)} bytes, no {_MAGIC.decode()} at byte {_PREAMBLE}): repair it or "
-                "move it away",
+                f"{os.path.basename(path)} has the name of a DICOM file, but is none ({len(head)} "
+                f"bytes, no {_MAGIC.decode()} at byte {_PREAMBLE}): repair it, or move it to "
+                "another folder",
                 code="NOT_DICOM",
                 path=path,
             )

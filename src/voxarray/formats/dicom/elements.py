@@ -270,8 +270,8 @@ class ElementParser:
             or _LONGEST_VALUE < length < UNDEFINED
         ):
             raise FormatError(
-                f"the header has {self._excess(length)}; it is damaged, or should be split into "
-                "files of fewer frames",
+                f"the header has {self._excess(length)}; the header is damaged, or the file "
+                "should be split into files of fewer frames",
                 code="BAD_HEADER",
             )
 

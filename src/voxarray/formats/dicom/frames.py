@@ -225,8 +225,9 @@ def _refuse_what_is_no_plane(elements: Elements, layout: PixelLayout) -> None:
     if matrix[0] > layout.columns or matrix[1] > layout.rows:
         raise UnsupportedError(
             f"the frames of {layout.columns} x {layout.rows} pixels are tiles of a plane of "
-            f"{matrix[0]} x {matrix[1]} (Total Pixel Matrix), which are not put together here: "
-            "convert it to OME-TIFF first, for instance with bioformats2raw or wsidicom",
+            f"{matrix[0]} x {matrix[1]} (Total Pixel Matrix), and voxarray does not join such "
+            "tiles: convert the file to OME-TIFF first, for instance with bioformats2raw or "
+            "wsidicom",
             code="TILED",
         )
     if elements.items(tags.MODALITY_LUT):

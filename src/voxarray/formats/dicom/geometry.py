@@ -170,13 +170,13 @@ def _require_uniform(heights: NDArray[np.float64], slices: list[int]) -> None:
     if off.max() <= 2 * TOLERANCE:  # two planes, each off by the tolerance at most
         return
     worst = int(np.argmax(off))
-    where = f"between slices {worst} and {worst + 1} (from 0)"
+    where = f"between slices {worst} and {worst + 1} (counted from 0)"
     missing = np.rint(gaps / spacing) - 1
     if missing.any() and np.abs(gaps / spacing - 1 - missing).max() <= 0.05:
         raise FormatError(
             f"{int(missing.sum())} of {len(firsts) + int(missing.sum())} slices are missing: "
-            f"{gaps[worst]:.4g} mm {where}, where others are {spacing:.4g} mm apart; find the "
-            "missing files",
+            f"{gaps[worst]:.4g} mm {where}, while other neighbours are {spacing:.4g} mm apart; "
+            "find the missing files",
             code="MISSING_SLICE",
         )
     raise FormatError(
@@ -242,8 +242,8 @@ def _shared_spacing(frames: Sequence[Frame]) -> tuple[float, float]:
     """Millimetres between rows and between columns."""
     if any(frame.spacing is None for frame in frames):
         raise FormatError(
-            "there are planes without a pixel spacing: export them again with it, or move them "
-            "away",
+            "some planes have no pixel spacing: export them again with it, or move them to "
+            "another folder",
             code="NO_SPACING",
         )
     spacings = np.array([frame.spacing for frame in frames])

@@ -152,7 +152,10 @@ def _spacing_of_regions(regions: list[Elements]) -> tuple[Vector, str]:
     if len(spacings) == 1:
         return spacings.pop(), ""
     if not spacings:
-        return (), "no ultrasound region states its pixels in cm: they are taken to be 1 mm wide"
+        return (), (
+            "no ultrasound region states the size of its pixels in cm: they are taken to be 1 mm "
+            "wide"
+        )
     listed = ", ".join(f"{x:.4g} x {y:.4g}" for y, x in sorted(spacings))
     return (), f"ultrasound regions have pixels of {listed} mm: all are taken to be 1 mm wide"
 
@@ -200,8 +203,8 @@ def _unit(numbers: Vector) -> Vector:
     length = math.hypot(*numbers)
     if abs(length - 1) > 1e-2:
         raise FormatError(
-            f"a direction of length {length:g} in the image orientation: expected length 1; "
-            "repair the header",
+            f"a direction in the image orientation has length {length:g}: expected 1; repair the "
+            "header",
             code="BAD_ORIENTATION",
         )
     return tuple(part / length for part in numbers)

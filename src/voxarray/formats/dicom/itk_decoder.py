@@ -57,9 +57,9 @@ def decode(file: BinaryIO, layout: PixelLayout, frame: int) -> NDArray:
     pixels = SimpleITK.GetArrayFromImage(image)
     if pixels.size != rows * columns * layout.samples or pixels.dtype != layout.dtype:
         raise FormatError(
-            f"the pixels of frame {frame} (from 0) decode to {pixels.size} numbers of type "
-            f"{pixels.dtype}, but the header states {rows} x {columns} x {layout.samples} of type "
-            f"{layout.dtype}: the file is damaged, copy or export it again",
+            f"the pixels of frame {frame} (counted from 0) decode to {pixels.size} numbers of "
+            f"type {pixels.dtype}, but the header states {rows} x {columns} x {layout.samples} of "
+            f"type {layout.dtype}: the file is damaged, copy or export it again",
             code="BAD_PIXEL_DATA",
         )
     result: NDArray = np.asarray(pixels)

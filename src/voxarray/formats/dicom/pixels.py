@@ -144,7 +144,7 @@ class PixelFile:
             except Exception as error:  # whatever a plug-in raises, bytes are what it disliked
                 # Its text may quote the file, so that it is not repeated.
                 raise FormatError(
-                    f"the pixels of frame {frame} (from 0) could not be decoded "
+                    f"the pixels of frame {frame} (counted from 0) could not be decoded "
                     f"({type(error).__name__} in the decoder): the file is damaged, copy or "
                     "export it again",
                     code="BAD_PIXEL_DATA",

@@ -106,7 +106,7 @@ def _open(path: Files, series: str | int | None) -> Source:
 def _texts(path: Files) -> list[str]:
     texts = [as_local(text) for text in path_texts(path)]
     if not texts:
-        raise MissingFileError("the list of DICOM files is empty: it needs one at least")
+        raise MissingFileError("the list of DICOM files is empty: give at least one")
     return texts
 
 
@@ -124,7 +124,7 @@ def _headers(path: Files) -> list[Header]:
         )
     require(
         len(files) * _HEADER_BYTES,
-        lambda: f"the headers of the {len(files)} files in {first}",
+        lambda: f"reading the headers of the {len(files)} files in {first}",
         "open a list of some of the files, or raise the budget",
     )
     return [_header(file) for file in files]
@@ -153,7 +153,7 @@ def _build(path: str, headers: Sequence[Header]) -> DicomSource:
     if layouts[0].samples > 1 and len(volumes.planes) > 1:
         raise UnsupportedError(
             f"{len(volumes.planes)} volumes of {layouts[0].samples} colours each: the channel "
-            "axis can hold either volumes or colours; convert the film to grey, or open its "
+            "axis can hold either volumes or colours; convert the files to grey, or open their "
             "frames one by one",
             code="COLOUR_SERIES",
         )

@@ -69,7 +69,7 @@ def choose(headers: Sequence[Header], series: str | int | None) -> list[Header]:
         candidates = [pair for pair in candidates if pair[0].images] or candidates
         if len(candidates) > 1 and candidates[0][0].images:
             raise FormatError(
-                f"the files are of {len(candidates)} series: {_listed(candidates)}. Choose one "
+                f"the files belong to {len(candidates)} series: {_listed(candidates)}. Choose one "
                 "with reader=vx.DicomReader(series=number), or its UID or description as text; "
                 "vx.DicomReader().list_series(path) has the UIDs",
                 code="MULTIPLE_SERIES",
@@ -121,9 +121,9 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
     without = sum(not frame.has_rescale for frame in frames)
     if 0 < without < len(frames):
         raise FormatError(
-            f"{without} of {len(frames)} planes state no rescale slope and intercept, the others "
-            "do: nothing says whether their numbers mean the same; open them separately, or add "
-            "slope 1 and intercept 0 where numbers are intensities",
+            f"{without} of {len(frames)} planes state no rescale slope and intercept, but the "
+            "others do: nothing says whether their numbers mean the same; open them separately, "
+            "or add slope 1 and intercept 0 to planes whose numbers are intensities already",
             code="MIXED_SCALING",
         )
 
@@ -149,8 +149,9 @@ def remark_on_skipped_slices(frames: Sequence[Frame], slices: Sequence[int], ste
     if skipped != {times} or times < 2 or abs(step / stated - times) > _EVEN:
         return ""
     return (
-        f"slices are {step:g} mm apart, but the header states {stated:g} mm, and the numbers of "
-        f"neighbouring slices differ by {times}: {times - 1} of every {times} slices may be missing"
+        f"slices are {step:g} mm apart, but the header states {stated:g} mm, and the Instance "
+        f"Numbers of neighbouring slices differ by {times}: {times - 1} of every {times} slices "
+        "may be missing"
     )
 
 

@@ -119,15 +119,15 @@ def _volume_count(slices: Sequence[int], depth: int) -> int:
     if 0 in sizes or min(sizes) < count:
         lacking = [z for z, size in enumerate(sizes) if size < count]
         raise FormatError(
-            f"slices {_some(lacking)} (from 0) have fewer planes than the {count} of the others: "
-            "find the missing files",
+            f"there are fewer than {count} planes at {_some(lacking)} (counted from 0), where "
+            f"other slices have {count}: find the missing files",
             code="MISSING_SLICE",
         )
     if max(sizes) > count:
         crowded = [z for z, size in enumerate(sizes) if size > count]
         raise FormatError(
-            f"there are {max(sizes)} planes at the position of slices {_some(crowded)} (from 0), "
-            f"where others have {count}: find the files that do not belong there",
+            f"there are {max(sizes)} planes at the position of {_some(crowded)} (counted from 0), "
+            f"where other slices have {count}: find the files that do not belong there",
             code="DUPLICATE_POSITION",
         )
     return count
@@ -219,8 +219,8 @@ def _segments(frames: Sequence[Frame], slices: Sequence[int], depth: int) -> Vol
         channel = numbers.index(frame.separators["segment"] or 0)
         if planes[channel, z] != EMPTY:
             raise FormatError(
-                f"segment {numbers[channel]:g} has two planes at slice {z} (from 0): export the "
-                "segmentation again",
+                f"segment {numbers[channel]:g} has two planes at slice {z} (counted from 0): "
+                "export the segmentation again",
                 code="DUPLICATE_POSITION",
             )
         planes[channel, z] = n
@@ -228,5 +228,7 @@ def _segments(frames: Sequence[Frame], slices: Sequence[int], depth: int) -> Vol
 
 
 def _some(numbers: Sequence[int]) -> str:
-    text = ", ".join(map(str, numbers[:8]))
+    if len(numbers) == 1:
+        return f"slice {numbers[0]}"
+    text = f"slices {', '.join(map(str, numbers[:8]))}"
     return text if len(numbers) <= 8 else f"{text}, ... ({len(numbers)} in all)"

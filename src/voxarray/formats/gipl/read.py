@@ -61,15 +61,15 @@ def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
     start, decoder = compression.beginning(identity, HEADER_BYTES)
     if len(start) < HEADER_BYTES:
         raise TruncatedError(
-            f"a GIPL header has {HEADER_BYTES} bytes, this file has {len(start)}: copy or download "
-            "it again"
+            f"a GIPL header has {HEADER_BYTES} bytes, but this file has {len(start)}: copy or "
+            "download it again"
         )
     magic = int.from_bytes(start[MAGIC_AT:HEADER_BYTES], "big")
     if magic not in _MAGICS:
         raise FormatError(
             "a GIPL header ends with one of the magic numbers "
-            f"{', '.join(f'{number:#x}' for number in sorted(_MAGICS))}, this one with {magic:#x}: "
-            "it is another format, or damaged; check its suffix, or copy it again",
+            f"{', '.join(f'{number:#x}' for number in sorted(_MAGICS))}, but this one with "
+            f"{magic:#x}: it has another format or is damaged; check its suffix, or copy it again",
             code="NOT_GIPL",
         )
     return start, decoder
@@ -96,8 +96,9 @@ def _require_no_excess(stored: StoredVoxels, size: int) -> None:
     """
     if size > stored.offset + stored.nbytes:
         raise FormatError(
-            f"the file has {size} bytes and the header promises {stored.offset + stored.nbytes}: "
-            "it holds something that GIPL has no header for, such as vectors: export it as .nrrd",
+            f"the file has {size} bytes, but the header promises {stored.offset + stored.nbytes}. "
+            "The file holds something that a GIPL header cannot describe, such as vectors: export "
+            "the image as .nrrd",
             code="EXCESS_DATA",
         )
 

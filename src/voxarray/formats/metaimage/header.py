@@ -99,7 +99,7 @@ class MetaHeader:
         if len(start) >= LARGEST_TEXT:
             raise FormatError(
                 "there is no line ElementDataFile, which ends a MetaImage header, in the first "
-                f"{LARGEST_TEXT} bytes: the file is damaged, or is another format",
+                f"{LARGEST_TEXT} bytes: the file is damaged or has another format",
                 code="BAD_HEADER",
             )
         raise TruncatedError(
@@ -122,7 +122,7 @@ class MetaHeader:
         if self.is_compressed and not self.is_binary:
             raise FormatError(
                 "the header says that voxels are compressed text (BinaryData = False, "
-                "CompressedData = True), and only binary voxels can be compressed: repair the "
+                "CompressedData = True), but only binary voxels can be compressed: repair the "
                 "header",
                 code="BAD_HEADER",
             )

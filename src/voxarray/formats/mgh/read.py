@@ -59,8 +59,8 @@ def _start(identity: FileIdentity) -> tuple[bytes, StreamDecoder | None]:
     start, decoder = compression.beginning(identity, _OFFSET, _LARGEST_FOOTER)
     if len(start) < _OFFSET:
         raise TruncatedError(
-            f"an MGH header has {_OFFSET} bytes, this file has {len(start)}: copy or download it "
-            "again"
+            f"an MGH header has {_OFFSET} bytes, but this file has {len(start)}: copy or download "
+            "it again"
         )
     return start, decoder
 
@@ -69,8 +69,8 @@ def _stored(start: bytes) -> StoredVoxels:
     version, w, h, d, frames, code = _FIELDS.unpack_from(start)
     if version != _VERSION:
         raise FormatError(
-            f"an MGH file starts with the number {_VERSION}, this one with {version}: it is "
-            "another format, or damaged; check its suffix, or copy it again",
+            f"an MGH file starts with the number {_VERSION}, but this one with {version}: it has "
+            "another format or is damaged; check its suffix, or copy it again",
             code="NOT_MGH",
         )
     checked_sizes((w, h, d, frames), 4)

@@ -60,7 +60,8 @@ class MincFacts:
             _COSINES
         ):
             raise UnsupportedError(
-                f"axes {self.names} are not three of space and at most one more: split the file",
+                f"the axes are {self.names}: expected the three axes of space, and at most one "
+                "more; split the file",
                 code="UNSUPPORTED_DIMS",
             )
         if self.dtype.kind not in "iuf":

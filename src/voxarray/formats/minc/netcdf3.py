@@ -60,8 +60,8 @@ def parse(start: bytes) -> dict[str, Variable]:
     """
     if start[:3] != MAGIC or start[3:4] not in (b"\x01", b"\x02"):
         raise FormatError(
-            f"a netCDF file starts with CDF and 1 or 2, this one with {start[:4]!r}: it is "
-            "another format, or damaged; check its suffix, or copy it again",
+            f"a netCDF file starts with CDF and 1 or 2, but this one with {start[:4]!r}: it has "
+            "another format or is damaged; check its suffix, or copy it again",
             code="NOT_NETCDF",
         )
     return _Cursor(start).variables()

@@ -34,7 +34,7 @@ def open_minc(path: str | os.PathLike[str]) -> Source:
         if magic == b"\x89HDF":
             return open_minc2(identity)
         raise FormatError(
-            f"a MINC file starts with CDF or HDF, this one with {magic!r}: it is another format, "
-            "or damaged; check its suffix, or copy it again",
+            f"a MINC file starts with CDF or HDF, but this one with {magic!r}: it has another "
+            "format or is damaged; check its suffix, or copy it again",
             code="NOT_MINC",
         )

@@ -34,8 +34,8 @@ def _sizes(header: NiftiHeader) -> list[str]:
         )
     if 0 in dim[3:used]:
         warnings.append(
-            f"ZERO_DIM: dim is {header.record['dim'].tolist()}; axes beyond the third whose size "
-            "is 0 are read as of size 1"
+            f"ZERO_DIM: dim is {header.record['dim'].tolist()}; axes after the third whose size "
+            "is 0 are read with the size 1"
         )
     return warnings
 

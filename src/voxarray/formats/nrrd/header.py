@@ -92,8 +92,8 @@ class NrrdHeader:
         """
         if not _MAGIC.match(start):
             raise FormatError(
-                f"an NRRD file starts with NRRD0001 to NRRD0005, this one with {start[:8]!r}: it "
-                "is another format, or damaged; check its suffix, or copy it again",
+                f"an NRRD file starts with NRRD0001 to NRRD0005, but this one with {start[:8]!r}: "
+                "it has another format or is damaged; check its suffix, or copy it again",
                 code="NOT_NRRD",
             )
         fields: dict[str, str] = {}
@@ -110,7 +110,7 @@ class NrrdHeader:
             if len(start) >= LARGEST_TEXT:
                 raise FormatError(
                     "there is no empty line, which ends an NRRD header, in the first "
-                    f"{LARGEST_TEXT} bytes: the file is damaged, or is another format",
+                    f"{LARGEST_TEXT} bytes: the file is damaged or has another format",
                     code="BAD_HEADER",
                 )
         for field in ("type", "dimension", "sizes", "encoding"):

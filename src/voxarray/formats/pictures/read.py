@@ -116,7 +116,7 @@ def _header(identity: FileIdentity, name: str) -> tuple[Any, list[str]]:
                 code="UNSUPPORTED_DTYPE",
             ) from None
         raise FormatError(
-            f"ITK cannot read this: {_reason(error)}; check its suffix, or copy it again",
+            f"ITK cannot read this file: {_reason(error)}; check its suffix, or copy it again",
             code="BAD_HEADER",
         ) from None
     finally:

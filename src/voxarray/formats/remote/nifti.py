@@ -118,8 +118,8 @@ class RemoteNifti(NiftiSource):
         data = self.identity.read(start, len(view))
         if len(data) != len(view):
             raise TruncatedError(
-                f"expected {len(view)} bytes at {start}, got {len(data)}: the file ends there; "
-                "copy it to the store again"
+                f"expected {len(view)} bytes at {start}, got {len(data)}: the file ends too "
+                "early; copy it to the store again"
             )
         view[:] = data
 

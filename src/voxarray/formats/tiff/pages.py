@@ -204,8 +204,8 @@ def opened_tiff(path: str) -> Iterator[Any]:
                 f"{str(error).strip(chr(34))}: pip install imagecodecs", code="NO_CODEC"
             ) from None
         raise FormatError(
-            f"tifffile cannot read this ({type(error).__name__}: {error}): it is another format, "
-            "or damaged; check its suffix, or copy it again",
+            f"tifffile cannot read this file ({type(error).__name__}: {error}): it has another "
+            "format or is damaged; check its suffix, or copy it again",
             code="BAD_HEADER",
         ) from error
     finally:

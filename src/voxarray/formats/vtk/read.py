@@ -86,8 +86,8 @@ class VtkHeader:
         """
         if not start.lower().startswith(b"# vtk datafile"):
             raise FormatError(
-                f"a VTK file starts with '# vtk DataFile', this one with {start[:14]!r}: it is "
-                "another format, or damaged; check its suffix, or copy it again",
+                f"a VTK file starts with '# vtk DataFile', but this one with {start[:14]!r}: it "
+                "has another format or is damaged; check its suffix, or copy it again",
                 code="NOT_VTK",
             )
         rows = start.splitlines(keepends=True)

@@ -67,9 +67,9 @@ class AxisOrder:
         ]
         if strange or len(names) != len(sizes) or not {"x", "y"} <= index_of.keys():
             raise UnsupportedError(
-                f"the axes {list(names)} of sizes {tuple(sizes)} are not x, y and perhaps z, c and "
-                "t, each once: open the store with xarray, name or choose axes, and pass the "
-                "DataArray",
+                f"the axes are {list(names)}, of sizes {tuple(sizes)}: expected x and y, and "
+                "perhaps z, c and t, each once; open the store with xarray, name or choose axes, "
+                "and pass the DataArray",
                 code="BAD_AXES",
                 path=path,
             )

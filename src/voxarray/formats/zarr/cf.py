@@ -146,14 +146,14 @@ def _odd(array: Node, *, by_xarray: bool) -> Iterator[str]:
     present = [key for key in _VALID if key in array.attributes]
     if present:
         yield (
-            f"VALID_RANGE: {', '.join(present)} of {name} is not applied here; xarray does not "
-            "apply it either"
+            f"VALID_RANGE: voxarray does not apply {' and '.join(present)} of {name}, nor does "
+            "xarray"
         )
     is_zero = array.document.get("fill_value") == 0 and _is_version_2(array)
     if by_xarray and is_zero:
         yield (
-            f"FILL_VALUE: the fill value of {name} is 0, which xarray takes for missing; here 0 "
-            "stays 0"
+            f"FILL_VALUE: the fill value of {name} is 0. xarray reads 0 as a missing voxel (NaN); "
+            "voxarray keeps 0"
         )
 
 

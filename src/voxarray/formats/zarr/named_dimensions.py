@@ -55,8 +55,8 @@ def names_of(array: Node, store: Store) -> tuple[str, ...]:
     ):
         raise UnsupportedError(
             f"{array.key or 'the array'} of {store.path} does not name its dimensions, so nothing "
-            "tells x from z: write dimension_names (Zarr 3) or _ARRAY_DIMENSIONS (Zarr 2), or pass "
-            "the voxels as tensor=",
+            "says which axis is x, y or z: write dimension_names (Zarr 3) or _ARRAY_DIMENSIONS "
+            "(Zarr 2), or pass the voxels as tensor=",
             code="NO_AXES",
             path=store.path,
         )
@@ -158,9 +158,10 @@ def _world(store: Store, group: Node | None, axes: Iterable[Positions]) -> NDArr
         return world_of(node.attributes)
     if all("step" in axis.attrs for axis in axes):  # others may state that of a single plane
         raise GridError(
-            f"the coordinates are those of an image of voxarray that has lost {WORLD_NAME!r}, so "
-            "nothing says where its voxel axes point: save the image with this coordinate, or "
-            "read the store with xarray, and give vx.ScalarImage.from_xarray(array, affine=affine)",
+            f"voxarray wrote these coordinates, but their coordinate {WORLD_NAME!r} was lost, so "
+            "nothing says where the voxel axes point: save the image again with this coordinate, "
+            "or read the store with xarray, and give vx.ScalarImage.from_xarray(array, "
+            "affine=affine)",
             code="NO_SPATIAL_REF",
         )
     return np.eye(4)

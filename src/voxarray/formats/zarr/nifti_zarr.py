@@ -25,8 +25,8 @@ def header_of(store: Store, group: Node) -> NiftiHeader | None:
     array = ZarrVoxels.of(store, node)
     if len(array.shape) != 1 or array.dtype.itemsize != 1 or array.shape[0] > _MAX_BYTES:
         raise FormatError(
-            f"{node.key} of {store.path} is {array.shape} of {array.dtype}, and a NIfTI header is "
-            "a row of bytes: write the store again",
+            f"{node.key} of {store.path} has the shape {array.shape} and the type {array.dtype}, "
+            "but a NIfTI header is one row of bytes: write the store again",
             code="NOT_NIFTI",
             path=store.path,
         )

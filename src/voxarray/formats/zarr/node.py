@@ -130,7 +130,7 @@ def _load(store: Store, key: str) -> Mapping[str, Any]:
 def _mapping(value: Any, store: Store, key: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise FormatError(
-            f"{key} of {store.path} should hold a JSON object, it holds {type(value).__name__}: "
+            f"{key} of {store.path} should hold a JSON object, but holds {type(value).__name__}: "
             "repair it, or write the store again",
             code="BAD_METADATA",
             path=store.path,

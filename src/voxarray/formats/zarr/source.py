@@ -94,7 +94,7 @@ class ZarrSource(Source):
     def level(self, number: int) -> ZarrSource:
         if not 0 <= number < self.levels:
             raise OutOfRangeError(
-                f"{self.path} has the levels 0 to {self.levels - 1}, there is no level {number}",
+                f"{self.path} has the levels 0 to {self.levels - 1}, but no level {number}",
                 code="NO_LEVEL",
                 path=self.path,
             )

@@ -151,7 +151,7 @@ def _array(store: Store, key: str, path: str) -> Node:
     node = require(Node.read(store, key), store, key)
     if not node.is_array:
         raise FormatError(
-            f"{key} of {path} should be an array, it is a group: write the store again",
+            f"{key} of {path} should be an array, but is a group: write the store again",
             code="BAD_METADATA",
             path=path,
         )

@@ -103,9 +103,9 @@ def _matrix(transform: Any, size: int, depth: int) -> Matrix:
             )
         return _linear(kind, _numbers(transform[kind], kind), size)
     raise UnsupportedError(
-        f"a transformation has the type {kind!r}, which voxarray cannot turn into an affine; it "
-        "reads identity, scale, translation, rotation, affine, mapAxis, and byDimension, bijection "
-        "and sequence of these: resample the image first",
+        f"a transformation has the type {kind!r}, which voxarray cannot turn into an affine; "
+        "voxarray reads identity, scale, translation, rotation, affine, mapAxis, and byDimension, "
+        "bijection and sequence of these: resample the image first",
         code="UNSUPPORTED_TRANSFORM",
     )
 
@@ -130,7 +130,9 @@ def _by_dimension(parts: Sequence[Any], size: int, depth: int) -> Matrix:
         matrix[np.ix_(outputs, [*inputs, size])] = inner[:-1]
         rows.extend(outputs)
     if sorted(rows) != list(range(size)):
-        raise _bad(f"byDimension makes the axes {rows}: expected each of {size} once")
+        raise _bad(
+            f"byDimension makes the axes {rows}: expected each of the axes 0 to {size - 1} once"
+        )
     return matrix
 
 

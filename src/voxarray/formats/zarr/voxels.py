@@ -98,8 +98,8 @@ class ZarrVoxels:
         dtype = np.dtype(array.dtype)
         if dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
             raise UnsupportedError(
-                f"{node.key} of {store.path} holds {dtype}, and voxels are numbers of at most 64 "
-                "bits per part: convert the array first",
+                f"{node.key} of {store.path} holds voxels of type {dtype}: expected numbers of at "
+                "most 64 bits (complex numbers: 128 bits); convert the array first",
                 code="UNSUPPORTED_DTYPE",
                 path=store.path,
             )
@@ -131,8 +131,8 @@ class ZarrVoxels:
         )
         if size > limit:
             raise FormatError(
-                f"one chunk {self.chunks} of {self.key} decodes to {size} bytes, more than the "
-                f"{limit} of the setting voxarray.chunk-limit: raise it if the store is trusted",
+                f"one chunk {self.chunks} of {self.key} decodes to {size} bytes, but the setting "
+                f"voxarray.chunk-limit allows {limit}: raise it if you trust the store",
                 code="BOMB",
                 path=self.store.path,
             )
@@ -226,7 +226,7 @@ def _chunks(array: Any, store: Store) -> tuple[int, ...]:
         return tuple(array.chunks)
     except NotImplementedError:  # zarr-python 3.4 opens chunks of several sizes, too
         raise UnsupportedError(
-            f"{store.path} has chunks of several sizes, expected one size: write it anew with a "
+            f"{store.path} has chunks of several sizes: expected one size; write it again with a "
             "regular chunk grid",
             code="CHUNK_GRID",
             path=store.path,
@@ -237,8 +237,8 @@ def _require_known(document: Mapping[str, Any], store: Store) -> None:
     unknown = sorted(set(_codec_names(document)) - _CODECS)
     if unknown:
         raise UnsupportedError(
-            f"{store.path} is encoded with {', '.join(unknown)}, which is not decoded here: write "
-            f"it anew with one of {', '.join(sorted(_CODECS))}",
+            f"{store.path} is encoded with {', '.join(unknown)}, which voxarray does not decode: "
+            f"write it again with one of {', '.join(sorted(_CODECS))}",
             code="UNKNOWN_CODEC",
             path=store.path,
         )
