@@ -171,7 +171,7 @@ def test_what_is_said_of_another_grid_works(path):
     affine[0, 3] += 0.003
     near = vx.LabelMap(tensor=labels().numpy(), affine=affine)
     _refused(
-        path, "GRID_MISMATCH", match=r"up to 0\.00\d+ voxels apart, and 0\.001", label_map=near
+        path, "GRID_MISMATCH", match=r"up to 0\.00\d+ voxels apart, but only 0\.001", label_map=near
     )
     _refused(path, "GRID_MISMATCH", match=r"vx\.Resample\(image\)\(label_map\)", label_map=near)
     archive = vx.Archive(path)

@@ -120,7 +120,7 @@ def test_a_query_of_the_references_chooses_subjects_too(cohort, tmp_path):
     )
     vx.Cohort(cohort)[:1].map(only_found).save(tmp_path / "fewer", progress=False)
     told = run(tmp_path / "fewer", *words[1:]).output
-    assert "1 subject is in one cohort only, such as sub-1, of which there is no pred" in told
+    assert "1 subject is in one cohort only: sub-1 has no prediction." in told
 
 
 def only_found(subject):

@@ -104,7 +104,7 @@ def test_numbers_that_the_type_of_the_result_cannot_hold_are_refused(
 def test_float64_that_float32_does_not_hold_is_refused(scan, tmp_path, scale, output):
     """All classes became infinite, so that the first was taken for the most probable."""
     model = lambda p: torch.cat([bright(p).double() * scale] * 2, 1)  # noqa: E731
-    with pytest.raises(vx.ModelError, match=r"summed in float32.*patch 1 at|patch 1 at") as caught:
+    with pytest.raises(vx.ModelError, match=r"summed in float32.*patch 1 of|patch 1 of") as caught:
         vx.infer(model, scan, tmp_path / "a.nii", patch_size=16, output=output)
     assert caught.value.code == "LARGE_PREDICTION"
     infinite = lambda p: torch.cat([p.double(), torch.full_like(p, -torch.inf)], 1)  # noqa: E731

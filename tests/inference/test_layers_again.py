@@ -255,16 +255,23 @@ def test_a_layer_that_is_taken_is_told_with_what_differs(cohort, tmp_path):
     done = infer("net.pt", "--classes", "air,bone", "--overlap", "0.25")
     assert done.exit_code == 3
     assert "1 of 3 subjects have the layer prediction of this model and these" in done.output
-    told = "has a layer 'prediction' that other settings (classes, overlap) made: remove it first"
+    told = (
+        "has a layer 'prediction' that was made with other settings (classes, overlap): "
+        "remove it first"
+    )
     assert done.output.count(told) == 2
     done = infer("other.pt", "--overlap", "0.25")
-    assert done.output.count("that another model and other settings (overlap) made") == 2
-    assert done.output.count("that another model and other settings (classes) made") == 1
+    assert (
+        done.output.count("that was made with another model and with other settings (overlap)") == 2
+    )
+    assert (
+        done.output.count("that was made with another model and with other settings (classes)") == 1
+    )
     scan = cohort[0].get_first_image()
     drawn = vx.LabelMap(tensor=scan.numpy().round().astype(np.uint8), affine=scan.affine)
     vx.Archive(cohort[0].get_first_image().source.path).add_labels("drawn", drawn)
     done = infer("net.pt", "--layer", "drawn")
-    assert done.output.count("a layer 'drawn' that a person or another program made") == 1
+    assert done.output.count("a layer 'drawn' that was made by a person or another program") == 1
 
 
 # --- What a network needs -------------------------------------------------------------------------

@@ -192,9 +192,9 @@ def test_a_card_that_fails_late_is_named_and_nothing_is_left(tmp_path, card, cod
 
 def test_nan_of_the_scan_is_told_apart_though_its_memory_was_filled_again(tmp_path, card):
     for more in (CARD, CPU):
-        with pytest.raises(vx.ModelError, match="which has NaN or infinity itself"):
+        with pytest.raises(vx.ModelError, match="whose voxels themselves have NaN or infinity"):
             vx.infer(bright, scan(nan=True), tmp_path / "a.nii", **more, overlap=0)
-    with pytest.raises(vx.ModelError, match=r"patch 1 at \(0, 0, 0\).*look at its weights"):
+    with pytest.raises(vx.ModelError, match=r"patch 1 of \d+ \(at \(0, 0, 0\)\): check its weights"):
         vx.infer(lambda p: p / 0 - p / 0, scan(), tmp_path / "a.nii", **CARD, classes=1)
 
 

@@ -214,7 +214,7 @@ def test_extent():
     header = parsed(made())
     whole = 352 + 5 * 6 * 7 * 2
     header.check_extent(whole, compressed=False)
-    with pytest.raises(TruncatedError, match=rf"promises {whole} bytes and the file has 600"):
+    with pytest.raises(TruncatedError, match=rf"promises {whole} bytes, but the file has 600"):
         header.check_extent(600, compressed=False)
     header.check_extent(60, compressed=True)
     for size in (2100, 32767):

@@ -43,7 +43,7 @@ def test_values_that_are_held_are_added(first, then):
 )
 def test_numbers_beyond_the_type_of_the_first_batch_are_refused(first, then, value):
     """They became infinite."""
-    with pytest.raises(vx.StateError, match="does not hold all its values") as error:
+    with pytest.raises(vx.StateError, match="does not hold all values of this one") as error:
         _added(lambda data, number: data.to(then) * value if number else data.to(first))
     assert error.value.code == "BAD_BATCH"
 
@@ -52,7 +52,7 @@ def test_numbers_beyond_the_type_of_the_first_batch_are_refused(first, then, val
 @pytest.mark.parametrize("first", [torch.float16, torch.float32, torch.int64, torch.bool])
 def test_numbers_beyond_the_sums_are_refused(first, mode):
     """They became infinite: sums are float32, unless the first batch is float64."""
-    with pytest.raises(vx.StateError, match="does not hold all its values") as error:
+    with pytest.raises(vx.StateError, match="does not hold all values of this one") as error:
         _added(lambda data, number: data.double() * 1e300 if number else data.to(first), mode)
     assert error.value.code == "BAD_BATCH"
 
@@ -94,7 +94,9 @@ def test_whole_numbers_that_would_be_rounded_are_refused(first, value):
             torch.full_like(data, value + more, dtype=torch.int64) if number else data.to(first)  # noqa: B023
         )
         if more:
-            with pytest.raises(vx.StateError, match="does not hold all its values") as error:
+            with pytest.raises(
+                vx.StateError, match="does not hold all values of this one"
+            ) as error:
                 _added(change)
             assert error.value.code == "BAD_BATCH"
         else:
@@ -119,6 +121,6 @@ def test_arrays_of_numpy_are_refused_with_what_to_do(mode, lacks):
     given = [batch["t1"]["data"], batch["location"]]
     changed = ["predictions", "locations"].index(lacks)
     given[changed] = given[changed].numpy()
-    with pytest.raises(vx.StateError, match=f"{lacks} are a ndarray.*from_numpy") as error:
+    with pytest.raises(vx.StateError, match=f"{lacks} are of type ndarray.*from_numpy") as error:
         vx.GridAggregator(sampler, mode).add_batch(*given)
     assert error.value.code == "BAD_BATCH"

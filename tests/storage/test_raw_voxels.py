@@ -72,7 +72,7 @@ def test_a_file_that_ends_too_early(stored):
     fd = os.open(path, os.O_RDONLY)
     longer = RawVoxels(77, (SHAPE[0] + 1, *SHAPE[1:]), array.dtype)
     out = np.empty((1, *SHAPE[1:]), array.dtype.newbyteorder("="))
-    with pytest.raises(TruncatedError, match="got 0: the file ends there"):
+    with pytest.raises(TruncatedError, match="got 0: the file ends too early"):
         longer.read(fd, [range(3, 4), *(range(n) for n in SHAPE[1:])], out)
     os.close(fd)
 

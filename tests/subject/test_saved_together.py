@@ -107,7 +107,7 @@ def _added_one_by_one(subject):
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_mix_is_an_error_however_it_is_read(mixed, reader):
-    with pytest.raises(StateError, match="are of two different calls") as caught:
+    with pytest.raises(StateError, match="come from two different calls") as caught:
         READERS[reader](opened(mixed))
     assert caught.value.code == "SAVED_APART"
 

@@ -303,4 +303,4 @@ def test_how_far_grids_are_apart_is_told_though_they_print_alike():
         line.partition(": ")[2] for line in str(caught.value).splitlines() if "Grid(" in line
     )
     assert first == last
-    assert "up to 0.0015 voxels apart, and 0.001 are allowed" in str(caught.value)
+    assert "up to 0.0015 voxels apart, but only 0.001 are allowed" in str(caught.value)

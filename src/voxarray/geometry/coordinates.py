@@ -202,8 +202,8 @@ def _step(values: NDArray[np.float64], stated: Any, dim: str) -> float:
     if not step or np.abs(values - even).max() > SAME_GRID_TOLERANCE * abs(step):
         raise GridError(
             f"coordinate {dim!r} is not evenly spaced: these voxels are no longer a grid; keep "
-            f"evenly spaced ones, or resample the image (steps from {np.diff(values).min():g} to "
-            f"{np.diff(values).max():g} mm)",
+            "evenly spaced positions, or resample the image (steps from "
+            f"{np.diff(values).min():g} to {np.diff(values).max():g} mm)",
             code="NOT_UNIFORM",
         )
     # The attribute is exact and the difference has rounding. But slices of detached arrays leave

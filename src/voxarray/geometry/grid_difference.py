@@ -14,6 +14,6 @@ def difference(grid: Grid, *others: Grid) -> str:
     if not distances:
         return ""
     return (
-        f"their voxels are up to {max(distances):.3g} voxels apart, and {SAME_GRID_TOLERANCE:g} "
-        "are allowed"
+        f"their voxels are up to {max(distances):.3g} voxels apart, but only "
+        f"{SAME_GRID_TOLERANCE:g} are allowed"
     )

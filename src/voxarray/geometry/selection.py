@@ -159,10 +159,10 @@ def _expand(key: Any) -> tuple[Any, Any, Any, Any]:
     items = key if isinstance(key, tuple) else (key,)
     explicit = [item for item in items if item is not Ellipsis]
     if len(items) - len(explicit) > 1:
-        raise TypeError("an index may hold one ellipsis (...), and this one holds more")
+        raise TypeError("an index may hold one ellipsis (...), but this one holds more")
     if len(explicit) > 4:
         raise OutOfRangeError(
-            f"too many indices: {len(explicit)} given, and an image has four axes (C, W, H, D); "
+            f"too many indices: {len(explicit)} given, but an image has four axes (C, W, H, D); "
             "one to three indices address (W, H, D)",
             code="TOO_MANY_INDICES",
         )
@@ -183,7 +183,7 @@ def _take(axis_range: range, item: Any, name: str) -> range:
             raise TypeError(_advice(item)) from None
         if len(selected) == 0:
             raise SelectionError(
-                f"{_text(item)} selects no voxels along {name}, which has {len(axis_range)}"
+                f"{_text(item)} selects no voxels along {name}, whose size is {len(axis_range)}"
             )
         return selected
     if isinstance(item, (bool, np.bool_)):

@@ -132,8 +132,8 @@ def _require_4d(shape: Sequence[int]) -> None:
         )
     if any(n != n for n in shape):  # NaN, where dask does not know the size
         raise ValueError(
-            f"Input tensor has the shape {tuple(shape)}: dask does not know yet how many voxels an "
-            "index of truth values chose; call array.compute_chunk_sizes() first"
+            f"Input tensor has the shape {tuple(shape)}: dask does not know yet how many voxels a "
+            "Boolean mask chose; call array.compute_chunk_sizes() first"
         )
     if 0 in shape:
         raise ValueError(f"Input tensor holds no voxels, its shape is {tuple(shape)}")

@@ -68,8 +68,8 @@ class MonaiReader:
         first = sources[0]
         if any(not source.grid.isclose(first.grid) for source in sources[1:]):
             raise GridError(
-                "the files are on different grids, and MONAI makes channels of them: resample them "
-                "onto one first",
+                "the files are on different grids, but MONAI makes them channels of one image: "
+                "resample them onto one first",
                 code="GRIDS_DIFFER",
                 path=first.path,
             )

@@ -200,10 +200,10 @@ class Bundle:
         for name, value in (self._inferer if "inferer" in self.config else {}).items():
             agrees = _INFERER.get(name, ())
             if agrees is not None and value not in agrees:
-                ignored.append(f"{name}={value!r} of the inferer")
+                ignored.append(f"the setting {name}={value!r} of the inferer")
         steps = [s for s in self._steps("postprocessing") if s.get("_disabled_") is not True]
         unsupported = [_name(step) for step in steps if _name(step) not in _POSTPROCESSING]
-        return [*ignored, *(f"{name} after the network" for name in unsupported)]
+        return [*ignored, *(f"the step {name} after the network" for name in unsupported)]
 
     @property
     def _inferer(self) -> Mapping[str, Any]:
@@ -324,7 +324,7 @@ def _parsed(path: str) -> Mapping[str, Any]:
         ) from error
     if not isinstance(config, Mapping):
         raise ModelError(
-            f"{path} should hold a mapping of entries by name, and holds {type(config).__name__}: "
+            f"{path} should hold a mapping of entries by name, but holds {type(config).__name__}: "
             "repair it",
             path=path,
         )

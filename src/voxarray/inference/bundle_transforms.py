@@ -45,9 +45,9 @@ def preprocessing(steps: Sequence[Mapping[str, Any]], path: str) -> Compose | No
         transform = _KNOWN.get(name, _unknown)(step)
         if transform is None:
             raise ModelError(
-                f"{path} preprocesses by {name} with {_arguments(step)}, which has no "
-                f"counterpart here (known are {', '.join((*_OURS, *_KNOWN))}): pass an "
-                "equivalent transform as preprocess=",
+                f"{path} preprocesses by {name} with {_arguments(step)}, which voxarray cannot do "
+                f"(it knows {', '.join((*_OURS, *_KNOWN))}): pass an equivalent transform as "
+                "preprocess=",
                 code="BUNDLE_TRANSFORM",
                 path=path,
             )

@@ -63,7 +63,7 @@ class Classes:
         table = tuple(_label(value, name) for value, name in rows.items())
         if model_names and len(model_names) != len(table):
             raise ModelError(
-                f"classes= names {len(table)} classes, and the model has {len(model_names)}: "
+                f"classes= names {len(table)} classes, but the model has {len(model_names)}: "
                 f"{dict(model_names)}; name each of these, or leave classes= out",
                 code="CLASSES_CHANGED",
             )

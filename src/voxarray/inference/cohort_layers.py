@@ -103,14 +103,15 @@ def _made(
         return None
     existing = archive.labels[layer]
     steps = [step for step in existing.history if step["operation"] == "infer"]
-    maker = "a person or another program"
+    maker = "by a person or another program"
     if steps:
         maker = transform.inference.other_maker(steps[-1], scan)
     if not maker:
         return existing
     raise ArchiveExistsError(
-        f"{scan.path} has a layer {layer!r} that {maker} made: remove it first (voxarray "
-        "remove-labels, of an archive or a whole cohort), or give another name by layer= (--layer)",
+        f"{scan.path} has a layer {layer!r} that was made {maker}: remove it first (voxarray "
+        "remove-labels, for one archive or a whole cohort), or give another name by layer= "
+        "(--layer)",
         code="NAME_TAKEN",
         path=scan.path,
     )
@@ -163,17 +164,17 @@ def add_layers(
             )
     except Stopped as stopped:
         cause = stopped.__cause__ if isinstance(stopped.__cause__, Exception) else None
-        more = "" if cause is None else f"; then: {cause}"
+        more = "" if cause is None else f". While it ended, this failed: {cause}"
         let_go_on(Stopped, _interrupted(cohort, layer) + more, cause)
     failures = {name: error for name, error in ends.items() if error is not None}
     if failures:
         messages = "; ".join(
             f"{name}: {_message(error)}" for name, error in [*failures.items()][:_TOLD]
         )
-        suffix = ", all others have it" if len(failures) < len(ends) else ""
+        suffix = "; all others have it" if len(failures) < len(ends) else ""
         raise VoxarrayError(
-            f"layer {layer!r} could not be made for {len(failures)} of {len(ends)} subjects"
-            f"{suffix}; when the causes are mended, run the same call again: {messages}",
+            f"layer {layer!r} could not be made for {len(failures)} of {len(ends)} "
+            f"subjects{suffix}. Correct what failed, and make the same call again: {messages}",
             code="SOME_FAILED",
             path=cohort.path,
         )
@@ -231,8 +232,8 @@ def _interrupted(cohort: Cohort, layer: str) -> str:
         rows = Cohort(cohort.path).table
     except (VoxarrayError, OSError) as error:
         return (
-            f"the run was asked to end, and how many subjects have the layer {layer!r} cannot be "
-            f"read ({error}); make the same call again to go on"
+            "the run was asked to end. The catalogue, which says how many subjects have the layer "
+            f"{layer!r}, cannot be read ({error}). Make the same call again to go on"
         )
     wanted = rows[rows["subject"].isin(cohort.names)]
     pairs = zip(wanted["subject"], wanted["labels"], strict=True)

@@ -56,8 +56,9 @@ class SubjectsFailedError(VoxarrayError):
         messages = "; ".join(f"{name}: {error}" for name, error in [*failures.items()][:_TOLD])
         more = f"; and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
         result = cls(
-            f"{len(failures)} of {len(failures) + len(others)} subjects could not be compared; "
-            f"this error's attribute 'table' has the scores of all others: {messages}{more}",
+            f"{len(failures)} of {len(failures) + len(others)} subjects could not be compared. "
+            "The attribute 'table' of this error has the scores of all others. What failed: "
+            f"{messages}{more}",
             code="SOME_FAILED",
         )
         result.table, result.failures, result.compared = table, dict(failures), others
@@ -89,11 +90,12 @@ def both_cohorts(prediction: Any, reference: Any) -> tuple[Cohort, Cohort]:
     if missing:
         example = sorted(missing)[0]
         count = "1 subject is" if len(missing) == 1 else f"{len(missing)} subjects are"
+        role = "reference" if example in predicted else "prediction"
         raise StateError(
-            f"{count} in one cohort only, such as {example}, of which there is no "
-            f"{'reference' if example in predicted else 'prediction'}: choose the same subjects of "
-            "both, such as prediction[reference.names]; on the command line, --query chooses by "
-            "the catalogue of the predictions, and --reference-query by that of the references",
+            f"{count} in one cohort only: {example} has no {role}"
+            f"{', for example' if len(missing) > 1 else ''}. Choose the same subjects of both, "
+            "such as prediction[reference.names]; on the command line, --query chooses by the "
+            "catalogue of the predictions, and --reference-query by that of the references",
             code="SUBJECTS_DIFFER",
         )
     return prediction, reference
@@ -166,7 +168,7 @@ def scores_of_cohorts(
         warn_of_same(
             f"for {len(same)} of {len(prediction)} subjects, prediction and reference are one "
             f"label map, such as {same[0]}; layer= and reference_layer= (--layer, "
-            "--reference-layer) choose two of one cohort"
+            "--reference-layer) choose two label maps of one cohort"
         )
     table = _joined(tables or {"": empty})
     if failures:

@@ -215,7 +215,9 @@ def evaluate(
         )
     maps = checked_label_map(prediction, "prediction"), checked_label_map(reference, "reference")
     if is_same(*maps):
-        warn_of_same(f"prediction and reference are both {maps[0].source.path or 'one image'}")
+        warn_of_same(
+            f"prediction and reference are both {maps[0].source.path or 'the same image in memory'}"
+        )
     if picture is not None:
         picture.expect("", *maps, picture.scan())
     scores = _compare("", *maps, chosen, surfaces, picture, progress)
@@ -282,7 +284,8 @@ def _distances(
     x, y, z = (range(int(low), int(high)) for low, high in bounds)
     memory.require(
         len(x) * len(y) * len(z) * (_BYTES_PER_VOXEL + 2 * prediction.dtype.itemsize),
-        f"comparing the surfaces of label {label}, which fills {len(x)} x {len(y)} x {len(z)}",
+        f"comparing the surfaces of label {label}, which fills {len(x)} x {len(y)} x {len(z)} "
+        "voxels,",
         "pass surfaces=False, or raise the budget",
     )
     box = Selection((range(1), x, y, z))

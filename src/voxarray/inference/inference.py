@@ -245,18 +245,18 @@ class Inference:
         return self._entry(scan, self.count(scan), [grid.shape, grid.affine])
 
     def other_maker(self, step: Mapping[str, Any], scan: Scan) -> str:
-        """What else made what has an entry in its history; empty if this inference of this scan.
+        """How a result was made, such as "with another model"; empty if this inference made it.
 
         Only headers are read: what preprocessing and the network would say of themselves is what
         they have said, for they are the same.
 
         Args:
-            step: The entry.
+            step: The entry of its history.
             scan: What would be predicted.
         """
         recorded = step["arguments"]
         if step["operation"] != "infer" or "grid" not in recorded or "classes" not in recorded:
-            return "another version of voxarray"
+            return "by another version of voxarray"
         names = recorded["classes"]
         count = names if isinstance(names, int) else len(names)
         expected = self._entry(scan, self.classes.count or count, recorded["grid"])
@@ -267,12 +267,12 @@ class Inference:
             if name not in wanted or name not in recorded or wanted[name] != recorded[name]
         ]
         settings = [name for name in differing if name not in ("model", "images")]
-        makers = ["another model"] if "model" in differing else []
-        makers += [f"other settings ({', '.join(settings)})"] if settings else []
+        makers = ["with another model"] if "model" in differing else []
+        makers += [f"with other settings ({', '.join(settings)})"] if settings else []
         if "images" in differing or opaque(wanted.get("images")):  # data in memory may be any
-            makers.append("other images")
+            makers.append("from other images")
         if step["version"] != expected["version"]:
-            makers.append("another version of voxarray")
+            makers.append("by another version of voxarray")
         return " and ".join(makers)
 
     def _entry(self, scan: Scan, count: int, grid: Any) -> Entry:

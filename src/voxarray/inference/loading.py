@@ -93,7 +93,7 @@ def _of_bundle(bundle: Bundle) -> LoadedModel:
     if bundle.left_out:
         warn_caller(
             f"BUNDLE_LEFT_OUT: {bundle.config_path} asks for {', '.join(bundle.left_out)}, which "
-            "voxarray does not do: the result may differ from that of MONAI. Apply these steps "
+            "voxarray leaves out: the result may differ from that of MONAI. Apply these steps "
             "yourself, or use MONAI if they matter",
             VoxarrayWarning,
         )
@@ -160,7 +160,7 @@ def _ensemble(members: Sequence[LoadedModel]) -> LoadedModel:
     for other in members[1:]:
         if (other.names or first.names) != (first.names or other.names):
             raise ModelError(
-                f"models of an ensemble have the classes {first.names} and {other.names}: they "
+                f"models of an ensemble have the classes {first.names} and {other.names}, so they "
                 "predict different things: give models of the same classes",
                 code="ENSEMBLE_DIFFERS",
             )

@@ -26,8 +26,8 @@ def require_at_most(largest: float, logits: torch.Tensor, where: Callable[[], st
     size = max(-float(logits.min()), float(logits.max()))
     if size > largest:
         raise ModelError(
-            f"the model returned {size:g} for {where()}, and sums in float16 hold "
-            f"{largest:g} at most: pass accumulate='float32'",
+            f"the model returned {size:g} for {where()}, but sums in float16 hold {largest:g} at "
+            "most: pass accumulate='float32'",
             code="LARGE_PREDICTION",
         )
 
@@ -82,13 +82,13 @@ def require_numbers(
     if any(bool(torch.isnan(row).any()) for row in rows):
         if not np.isfinite(patches()).all():
             raise ModelError(
-                f"the model returned NaN for {where()}, which has NaN or infinity itself: pass a "
-                "preprocess= that replaces these values",
+                f"the model returned NaN for {where()}, whose voxels themselves have NaN or "
+                "infinity: pass a preprocess= that replaces these values",
                 code="NAN_PREDICTION",
             )
         raise ModelError(
-            f"the model returned NaN for {where()}: look at its weights, at the intensities that "
-            "it was given, and whether amp=False helps",
+            f"the model returned NaN for {where()}: check its weights and the intensities that it "
+            "was given, or try amp=False",
             code="NAN_PREDICTION",
         )
     if not may_be_infinite and any(

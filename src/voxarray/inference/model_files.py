@@ -50,7 +50,7 @@ def network_of(path: str) -> Network:
             path=path,
         )
     warn_caller(
-        f"{path} is a program, not only numbers: load models of sources that you trust",
+        f"{path} is a program, not only numbers: load only models from sources that you trust",
         VoxarrayWarning,
     )
     try:

@@ -130,7 +130,7 @@ class Montage:
                 f"{sorted(scans)}: expected a single one, or one called 'image', or one whose "
                 "archive holds a label map that is compared. Choose one of each subject: "
                 "images=cohort.query(\"image == 't1'\"), or on the command line --images with the "
-                "folder of a cohort that has one of each",
+                "folder of a cohort that has one scan of each subject",
                 code="NO_SCAN",
             )
         return scans["image"] if "image" in scans else next(iter(scans.values()))

@@ -158,8 +158,9 @@ class Network:
                 if number and logits.shape[1] != total.shape[1]:
                     raise ModelError(
                         f"model {number // len(views) + 1} of the ensemble returned "
-                        f"{logits.shape[1]} classes for {where()} and those before it "
-                        f"{total.shape[1]}: members of an ensemble predict the same classes",
+                        f"{logits.shape[1]} classes for {where()}, but the models before it "
+                        f"returned {total.shape[1]}: all models of an ensemble must predict the "
+                        "same classes",
                         code="ENSEMBLE_DIFFERS",
                     )
                 if number:
@@ -193,8 +194,9 @@ class Network:
         """
         if self.classes is not None and logits.shape[1] != self.classes:
             raise ModelError(
-                f"the model returned {logits.shape[1]} classes for {where()}, and {self.classes} "
-                "were expected: the number of classes is the second axis of what it returns",
+                f"the model returned {logits.shape[1]} classes for {where()}: expected "
+                f"{self.classes}. The number of classes is the size of the second axis of what "
+                "the model returns",
                 code="CLASSES_CHANGED",
             )
         self.classes = logits.shape[1]
@@ -220,30 +222,31 @@ class Network:
         if not isinstance(output, torch.Tensor):
             raise ModelError(
                 f"the model returned {type(output).__name__} for {where()}: expected one tensor "
-                "(N, K, W, H, D); of several outputs, give a function that picks one",
+                "(N, K, W, H, D); if the network has several outputs, give a function that "
+                "returns one of them",
                 code="BAD_PREDICTION",
             )
         fits = output.ndim == 5 and output.shape[0] == batch.shape[0]
         if not fits or output.shape[2:] != batch.shape[2:]:
             raise ModelError(
-                f"the model returned {tuple(output.shape)} for {where()}, a batch of "
-                f"{tuple(batch.shape)}: expected ({batch.shape[0]}, K, "
+                f"the model returned a tensor of shape {tuple(output.shape)} for {where()}, a "
+                f"batch of shape {tuple(batch.shape)}: expected ({batch.shape[0]}, K, "
                 f"{', '.join(str(n) for n in batch.shape[2:])}), the same voxels for K classes; "
                 "choose a patch_size for which the network returns patches of the same size",
                 code="BAD_PREDICTION",
             )
         if output.shape[1] < 1 or output.is_complex():
             raise ModelError(
-                f"the model returned {output.dtype} of {tuple(output.shape)} for {where()}: "
-                "expected real numbers for one class at least",
+                f"the model returned {output.dtype} numbers of shape {tuple(output.shape)} for "
+                f"{where()}: expected real numbers for one class at least",
                 code="BAD_PREDICTION",
             )
         is_whole = not output.is_floating_point() and output.dtype != torch.bool
         if output.shape[1] == 1 and is_whole:
             raise ModelError(
-                f"the model returned {output.dtype} of one class for {where()}, which looks like "
-                "labels: expected a number for each class, before any arg-max. If the labels "
-                "themselves are the result, return them as floats with output='regression'",
+                f"the model returned {output.dtype} numbers of one class for {where()}, which "
+                "look like labels: expected a number for each class, before any arg-max. If the "
+                "labels themselves are the result, return them as floats with output='regression'",
                 code="BAD_PREDICTION",
             )
         require_float32(output, where)
@@ -345,9 +348,9 @@ def _require_there(device: torch.device) -> None:
 def _no_device(device: Any, error: Exception) -> ModelError:
     text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
     return ModelError(
-        f"there is no device {device!r} here that works ({text}): name one as torch does, such as "
-        '"cpu" or "cuda:0"; for several GPUs, start one process for each GPU, and give each '
-        "process a part of the cohort (partition=, --partition)",
+        f"the device {device!r} does not exist or does not work on this machine ({text}): name "
+        'one as torch does, such as "cpu" or "cuda:0"; for several GPUs, start one process '
+        "for each GPU, and give each process a part of the cohort (partition=, --partition)",
         code="NO_DEVICE",
     )
 

@@ -134,7 +134,8 @@ class InferenceOptions:
         complete = replace(self, **missing)
         if complete.patch_size is None:
             raise ValueError(
-                "patch_size= (--patch-size) is missing: the voxels that the network takes at once"
+                "patch_size= (--patch-size) is missing: give the number of voxels along W, H and "
+                "D that the network takes at once"
             )
         return complete
 

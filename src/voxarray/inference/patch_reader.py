@@ -94,8 +94,8 @@ class PatchReader:
                     patch[(slice(first, first + count), *slices)] = voxels
             except FloatingPointError:
                 raise UnsupportedError(
-                    f"voxels reach {np.abs(voxels).max():g}, and networks are given float32, which "
-                    "ends at 3.4e38: rescale or clamp them in preprocess=",
+                    f"voxels reach {np.abs(voxels).max():g}, but networks are given float32, "
+                    "which ends at 3.4e38: rescale or clamp them in preprocess=",
                     code="UNSUPPORTED_DTYPE",
                     path=source.path,
                 ) from None

@@ -115,7 +115,7 @@ class _OnCard:
     def _arrived(self, sent: Prediction) -> Prediction:
         numbers, logits = sent
         where = _description(self._reader.plan, numbers)
-        late = lambda: f"{where()}, or one that a GPU began before that ended"  # noqa: E731
+        late = lambda: f"{where()}, or a patch that the GPU began earlier"  # noqa: E731
         with naming_device(self._network.device, late):
             self._back.wait()
         return numbers, self._accepted(numbers, logits)
@@ -129,11 +129,11 @@ class _OnCard:
 
 def _description(plan: PatchPlan, numbers: range) -> Callable[[], str]:
     """Names patches, for messages."""
-    return lambda: f"{_positions_text(plan, numbers)} of {len(plan)}"
+    return lambda: _positions_text(plan, numbers)
 
 
 def _positions_text(plan: PatchPlan, numbers: range) -> str:
     first: Shape3 = plan.start(numbers[0])
     if len(numbers) == 1:
-        return f"patch {numbers[0] + 1} at {first}"
-    return f"patches {numbers[0] + 1} to {numbers[-1] + 1} from {first} on,"
+        return f"patch {numbers[0] + 1} of {len(plan)} (at {first})"
+    return f"patches {numbers[0] + 1} to {numbers[-1] + 1} of {len(plan)} (from {first} on)"

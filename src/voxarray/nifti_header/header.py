@@ -61,15 +61,15 @@ class NiftiHeader:
         """
         if len(start) < HEADER_BYTES[1]:
             raise TruncatedError(
-                f"a NIfTI header has 348 or 540 bytes, this file has {len(start)}: copy or "
+                f"a NIfTI header has 348 or 540 bytes, but this file has {len(start)}: copy or "
                 "download it again"
             )
         size = _version(start)[0]
         raw = bytes(start[: HEADER_BYTES[size]])
         if len(raw) < HEADER_BYTES[size]:
             raise TruncatedError(
-                f"a NIfTI-2 header has 540 bytes, this file has {len(start)}: copy or download it "
-                "again"
+                f"a NIfTI-2 header has 540 bytes, but this file has {len(start)}: copy or "
+                "download it again"
             )
         return _checked(raw)
 
@@ -117,8 +117,8 @@ class NiftiHeader:
         if magic not in (MAGIC[self.version], PAIR_MAGIC[self.version]):
             raise FormatError(
                 f"the magic of NIfTI-{self.version} is {MAGIC[self.version]!r} or "
-                f"{PAIR_MAGIC[self.version]!r}, this file has {magic!r}: if it is ANALYZE, "
-                "convert it to NIfTI, otherwise copy it again",
+                f"{PAIR_MAGIC[self.version]!r}, but this file has {magic!r}: if it is an ANALYZE "
+                "file, convert it to NIfTI; otherwise copy it again",
                 code="NOT_NIFTI",
             )
         return magic == MAGIC[self.version]
@@ -227,14 +227,14 @@ class NiftiHeader:
         needed = self.offset + self.nbytes
         if needed > largest:
             raise FormatError(
-                f"dimensions {self.shape} of {self.stored.name} take {needed} bytes, and a file of "
-                f"{available} bytes cannot hold them: the header is wrong, repair it",
+                f"dimensions {self.shape} of {self.stored.name} take {needed} bytes, and a file "
+                f"of {available} bytes cannot hold them: repair the header, or copy the file again",
                 code="DIMS_EXCEED_FILE",
             )
         if not compressed and needed > available:
             raise TruncatedError(
-                f"the header promises {needed} bytes and the file has {available}: "
-                "copy or download it again"
+                f"the header promises {needed} bytes, but the file has {available}: copy or "
+                "download it again"
             )
 
     @cached_property
@@ -331,7 +331,7 @@ def _version(start: bytes) -> tuple[Version, Literal["<", ">"]]:
         if version is not None:
             return version, order
     raise FormatError(
-        f"a NIfTI file starts with the number 348 or 540, this one with {start[:4].hex(' ')}: it "
-        "is another format, or damaged; check its suffix, or copy it again",
+        f"a NIfTI file starts with the number 348 or 540, but this one with {start[:4].hex(' ')}: "
+        "it has another format or is damaged; check its suffix, or copy it again",
         code="NOT_NIFTI",
     )

@@ -96,15 +96,16 @@ class OneHot(Operation):
         low, high = labels.min(), labels.max()
         if not 0 <= low <= high < self.classes:
             raise UnsupportedError(
-                f"there are labels from {low} to {high}, and {self.classes} classes have the "
-                f"labels 0 to {self.classes - 1}: give a larger num_classes, or remap the labels",
+                f"the label map has labels from {low} to {high}, but {self.classes} classes have "
+                f"the labels 0 to {self.classes - 1}: give a larger num_classes, or remap the "
+                "labels",
                 code="LABEL_WITHOUT_CLASS",
             )
         if labels.dtype.kind == "f" and (fractional := np.rint(labels) != labels).any():
             raise UnsupportedError(
-                f"there is a label {float(labels[fractional].flat[0])}, and classes are whole "
-                "numbers: round the label map, or resample the original as a vx.LabelMap, which "
-                "makes no fractions",
+                f"the label map has a label {float(labels[fractional].flat[0])}, but classes are "
+                "whole numbers: round the label map, or resample the original as a vx.LabelMap, "
+                "which makes no fractions",
                 code="LABEL_WITHOUT_CLASS",
             )
         for channel, label in zip(result, selection.ranges[0], strict=True):

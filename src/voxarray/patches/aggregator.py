@@ -195,7 +195,7 @@ class GridAggregator:
             )
         if self._sums is not None and len(self._sums.voxels) != batch.shape[1]:
             raise StateError(
-                f"this batch has {batch.shape[1]} channels, but those before had "
+                f"this batch has {batch.shape[1]} channels, but the batches before had "
                 f"{len(self._sums.voxels)}: give all batches the same number of channels",
                 code="BAD_BATCH",
             )
@@ -354,7 +354,7 @@ def _require_aligned(sampler: GridSampler, factor: int) -> None:
             else f"Choose patch_size and patch_overlap of {name} as multiples of {2 * factor}"
         )
         raise StateError(
-            f"along {name}, patches start at {starts} (border: {before[axis]} voxels). All of "
+            f"along {name}, patches start at {starts} (border in voxels: {before[axis]}). All of "
             f"these must be multiples of downsampling_factor={factor}, and {odd[0]} is not: a "
             "prediction would lie between the voxels of the result, which is smaller by this "
             f"factor. {advice}",

@@ -18,7 +18,7 @@ def require_tensor(given: Any, what: str, shape: str) -> None:
     """
     if not hasattr(given, "detach"):  # torch is not imported for this
         raise StateError(
-            f"{what} are a {type(given).__name__}: expected a torch.Tensor {shape}; "
+            f"{what} are of type {type(given).__name__}: expected a torch.Tensor {shape}; "
             "torch.from_numpy converts an array",
             code="BAD_BATCH",
         )
@@ -49,7 +49,7 @@ def require_convertible(batch: NDArray, dtype: np.dtype, *, may_be_rounded: bool
             same = converted == batch
     if not same.all():
         raise StateError(
-            f"the batch has type {batch.dtype}, and the first one had {dtype}, which does not hold "
-            "all its values: add predictions of one type",
+            f"the batch has type {batch.dtype}, but the first batch had {dtype}, which does not "
+            "hold all values of this one: add predictions of one type",
             code="BAD_BATCH",
         )

@@ -203,8 +203,8 @@ class Centres:
             if all(c in r for c, r in zip((x, y, z), self.valid, strict=True)):
                 return x, y, z
         raise StateError(
-            "the image was changed after its voxels were counted for sampling; make the dataset "
-            "anew",
+            "the image was changed after its voxels were counted for sampling: make the dataset "
+            "again",
             code="MAP_CHANGED",
         )
 

@@ -145,8 +145,8 @@ def require_one_channel(source: SlicedSource, name: str) -> None:
     """Raise UnsupportedError unless a map of probabilities has one channel."""
     if source.shape[0] != 1:
         raise UnsupportedError(
-            f"the probability map {name!r} has {source.shape[0]} channels, and one is expected: "
-            "take one of them, image[channel : channel + 1, :, :, :]",
+            f"the probability map {name!r} has {source.shape[0]} channels: expected one; take one "
+            "of them, image[channel : channel + 1, :, :, :]",
             code="SEVERAL_CHANNELS",
         )
 

@@ -84,9 +84,9 @@ def require_parts(source: SlicedSource) -> None:
     limit = min(settings.get_bytes("gzip-whole-limit"), cache_limit())
     if is_sequential(source.base) and size > limit:
         raise MemoryBudgetError(
-            f"it is compressed as one piece, and {format_bytes(size)} would be decoded to see any "
-            'of it: make an archive of it once, vx.convert(path, "scan.ome.zarr"), which needs '
-            "little memory, and open the archive instead",
+            f"the file is compressed as one piece, and {format_bytes(size)} would be decoded to "
+            'see any of it: make an archive of it once, vx.convert(path, "scan.ome.zarr"), '
+            "which needs little memory, and open the archive instead",
             code="ONE_PIECE",
             path=source.path,
         )

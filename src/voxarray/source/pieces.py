@@ -176,7 +176,7 @@ def require_room(source: Source, per_voxel: int, what: str, beside: int = 0) -> 
     Args:
         source: Whose voxels are wanted.
         per_voxel: As `pieces_peak`.
-        what: What is to be done with them, as a noun.
+        what: What is to be done with them, such as ``"counting the labels"``.
         beside: Bytes that are held besides, whatever the size of a piece.
 
     Raises:

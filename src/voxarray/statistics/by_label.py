@@ -69,9 +69,10 @@ def statistics_by_label(
     itemsizes = source.dtype.itemsize + labels.dtype.itemsize
     held_bytes = _block_bytes(labels)
     sorting = held_bytes + _SORTING * min(_RUN, math.prod(source.shape))
-    require_room(source, 2 * itemsizes, "the statistics", sorting)  # while a piece is sorted
+    what = "computing the statistics"
+    require_room(source, 2 * itemsizes, what, sorting)  # while a piece is sorted
     # While it is counted.
-    require_room(source, itemsizes, "the statistics", measuring_bytes(source) + held_bytes)
+    require_room(source, itemsizes, what, measuring_bytes(source) + held_bytes)
     for box, voxels in pieces(source, report):
         for label, values in _groups(voxels, labels, box):
             measure = measures.setdefault(label, Measures())
@@ -122,7 +123,7 @@ def _require_kept(
         held_bytes: Bytes of statistics that are complete, and of blocks of the label map.
     """
     counts = sum(measure.sketch.nbytes for measure in measures)
-    what = f"the statistics of {number:,} labels"
+    what = f"keeping the statistics of {number:,} labels"
     excess = max(0, counts - TABLES)  # so much of them is in what counting takes
     require_room(source, itemsizes, what, measuring_bytes(source) + excess + held_bytes)
     require(

@@ -36,7 +36,7 @@ def count_cells(source: Source, edge: int = EDGE) -> CellCounts:
     shape = source.shape[1:]
     cells = Cells(shape, (edge, edge, edge))
     rows: list[NDArray[np.int64]] = []
-    require_room(source, 9, "counting")
+    require_room(source, 9, "counting the labels")
     for box, voxels in pieces(source):
         rows += _rows(source, cells, box, voxels)
         del voxels  # or it would be held while the next one is read
@@ -69,7 +69,7 @@ def sum_cells(source: Source, channel: int = 0, edge: int = EDGE) -> CellSums:
     """
     cells = Cells(source.shape[1:], (edge, edge, edge))
     sums = np.zeros(cells.total)
-    require_room(source, 9, "adding up")
+    require_room(source, 9, "adding up the weights")
     for box, voxels in pieces(source):
         if channel in box.ranges[0]:
             _add(sums, source, cells, box, voxels[channel - box.ranges[0][0]])
@@ -86,8 +86,9 @@ def _add(
         total = float(part.sum(dtype=np.float64))
         if not math.isfinite(total) or part.min() < 0:
             raise UnsupportedError(
-                f"Negative values found in probability map {source.path or ''}, or NaN or "
-                "infinity: weights are finite and at least 0",
+                "Negative values found in probability "
+                f"map{f' {source.path}' if source.path else ''}, or NaN or infinity: weights are "
+                "finite and at least 0",
                 code="BAD_WEIGHTS",
                 path=source.path,
             )

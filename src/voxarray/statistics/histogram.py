@@ -98,7 +98,7 @@ def extremes(source: Source, report: Progress | None = None) -> tuple[float, flo
     One pass; integers keep every digit that a float64 holds.
     """
     lows, highs = [], []
-    require_room(source, _FINITE + source.dtype.itemsize, "the extremes")
+    require_room(source, _FINITE + source.dtype.itemsize, "finding the extremes")
     for _, voxels in pieces(source, report):
         finite = _finite(voxels)
         if finite.size:
@@ -136,7 +136,7 @@ def _counted(
     # Of edges that are all the same, numpy.histogram would make bins of its own.
     is_even = low < high and np.array_equal(edges, np.linspace(low, high, number + 1))
     total = np.zeros(number, np.int64)
-    require_room(source, _FINITE + source.dtype.itemsize, "the histogram")
+    require_room(source, _FINITE + source.dtype.itemsize, "computing the histogram")
     for _, voxels in pieces(source, report):
         if is_even:
             total += np.histogram(_finite(voxels), number, (low, high))[0]
@@ -185,7 +185,7 @@ def _even_edges(low: float, high: float, number: int) -> NDArray[np.float64]:
 def _checked_edges(bins: Sequence[float] | NDArray) -> NDArray[np.float64]:
     edges = np.asarray(bins, np.float64)
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) >= 0):
-        raise ValueError("edges of bins are at least two numbers that ascend")
+        raise ValueError("the edges of bins are at least two numbers in ascending order")
     return edges
 
 

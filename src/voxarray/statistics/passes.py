@@ -93,7 +93,7 @@ def count(
     if not is_small:  # as many counters as the budget has room for; one must do
         room = memory.budget() - pieces_peak(source, per_voxel) - masking
         number = max(1, min(number, room // per_counter))
-    require_room(source, per_voxel, "the statistics", per_counter * number + masking)
+    require_room(source, per_voxel, "computing the statistics", per_counter * number + masking)
     with ExitStack() as stack:
         ready = stack.enter_context(staged(source))
         if mask is not None:

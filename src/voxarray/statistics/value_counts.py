@@ -133,7 +133,7 @@ def _counted(source: Source, mask: Source | None, report: Progress | None) -> Co
 
 def count_nonzero(source: Source, report: Progress | None = None) -> int:
     """Number of voxels that are not 0, in one pass; NaN is not 0."""
-    require_room(source, 1, "counting")
+    require_room(source, 1, "counting the values")
     total = 0
     for _, voxels in pieces(source, report):
         total += int(np.count_nonzero(voxels))
@@ -149,7 +149,7 @@ def is_small_integer(dtype: np.dtype) -> bool:
 def _count_sorted(source: Source, report: Progress | None) -> Counts:
     values = np.empty(0, source.dtype)
     counts = np.empty(0, np.int64)
-    require_room(source, _SORTING, "counting")
+    require_room(source, _SORTING, "counting the values")
     for _, voxels in pieces(source, report):
         block_values, block_counts = count_block(voxels)
         del voxels  # or it would be held while the next one is read

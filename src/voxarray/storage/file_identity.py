@@ -204,7 +204,8 @@ def absent(path: str) -> MissingFileError:
     target = os.readlink(path)
     if _ANNEX in os.path.normpath(target):
         return MissingFileError(
-            f"{path} is in git-annex, and its content is not here: run git annex get on it",
+            f"{path} is in git-annex, and its content is not on this machine: run git annex get "
+            "on it",
             code="NOT_FETCHED",
             path=path,
         )
@@ -218,8 +219,8 @@ def absent(path: str) -> MissingFileError:
                 path=path,
             )
     return MissingFileError(
-        f"{path} is a link to {target}, which is not there: put the file there, or correct the "
-        "link",
+        f"{path} is a link to {target}, but that file does not exist: put the file there, or "
+        "correct the link",
         path=path,
     )
 

@@ -124,9 +124,9 @@ class Copies:
         limit = settings.get_bytes("download-cache")
         if file.size > limit:
             raise UnsupportedError(
-                f"{file.path} has {format_bytes(file.size)} and copies may take "
-                f"{format_bytes(limit)} (setting voxarray.download-cache): raise it, or download "
-                "the file yourself",
+                f"{file.path} has {format_bytes(file.size)}, but copies may take "
+                f"{format_bytes(limit)} at most (setting voxarray.download-cache): raise the "
+                "setting, or download the file yourself",
                 code="TOO_LARGE",
                 path=file.path,
             )

@@ -190,8 +190,8 @@ def read_exactly(fd: int, view: memoryview, start: int) -> None:
         count = portable.preadv(fd, [view[done : done + _LARGEST_CALL]], start + done)
         if count == 0:
             raise TruncatedError(
-                f"expected {len(view)} bytes at {start}, got {done}: the file ends there; copy or "
-                "download it again"
+                f"expected {len(view)} bytes at {start}, got {done}: the file ends too early; "
+                "copy or download it again"
             )
         done += count
 

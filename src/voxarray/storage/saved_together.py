@@ -82,7 +82,7 @@ class OpenedTogether:
 def apart(first: SavedTogether, second: SavedTogether) -> StateError:
     """The error of two archives that may not belong together."""
     return StateError(
-        f"{first.name} and {second.name} in {first.folder} are of two different calls of "
+        f"{first.name} and {second.name} in {first.folder} come from two different calls of "
         "Subject.save, so they may not belong together. One call was interrupted or is not done "
         "yet, or both ran at the same time. Save the subject again (overwrite=True), or open the "
         "images without a Subject",

@@ -17,7 +17,8 @@ from voxarray.image._geometry import GeometryMixin
 Images = Mapping[str, GeometryMixin]
 
 _RESAMPLE = (
-    "resample them onto one of them first; or, if only the headers are wrong, set the same affine"
+    "resample all of them onto one image first; or, if only the headers are wrong, set the same "
+    "affine"
 )
 
 

@@ -120,7 +120,9 @@ def peak_above_imports(
             system cannot measure.
     """
     if not can_measure():
-        raise StateError("peaks are read from Linux's /proc, which is not here", code="NO_PROC")
+        raise StateError(
+            "peaks are read from Linux's /proc, which this system does not have", code="NO_PROC"
+        )
     environ = {**os.environ, **(environment or {})}
     reader, writer = os.pipe()
     program = _PROGRAM.format(setup=setup, statement=statement, pipe=writer)

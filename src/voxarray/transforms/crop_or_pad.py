@@ -206,7 +206,7 @@ def bounding_box(
     source = image.source[:1, :, :, :]
     # Beyond what any voxel can lie at, so that the first one found sets both.
     low, high = np.array(source.shape[1:]), np.zeros(3, np.int64)
-    require_room(source, 2 if labels is None else 18, "the extent of a mask")
+    require_room(source, 2 if labels is None else 18, "finding the extent of the mask")
     values = held_by(source.dtype, () if labels is None else labels)
     for where, voxels in pieces_in_turn(source):
         x, y, z = where.spatial

@@ -67,7 +67,9 @@ def parsed(landmarks: Any) -> dict[str, Landmarks] | Landmarks:
         for name, value in landmarks.items():
             single = read(value) if isinstance(value, (str, os.PathLike)) else value
             if isinstance(single, Mapping):
-                raise ValueError(f"the landmarks of {name!r} are one array, not a file of several")
+                raise ValueError(
+                    f"the landmarks of {name!r} are one array, but the file holds several"
+                )
             result[str(name)] = _checked(single)
         return result
     return _checked(landmarks)
@@ -111,7 +113,7 @@ def _read(path: Path) -> Landmarks | dict[str, Landmarks]:
             raise _no_landmarks(path, error) from error
     raise UnsupportedError(
         f"landmarks are read from .npy and .npz files, and not from {path.name}: files that are "
-        "pickled, as .pt and .pth, can run code; save them with numpy.savez",
+        "pickled, as .pt and .pth, can run code; save the landmarks with numpy.savez",
         code="UNKNOWN_SUFFIX",
         path=path,
     )

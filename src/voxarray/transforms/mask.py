@@ -51,7 +51,10 @@ class Mask(IntensityTransform):
     ) -> None:
         super().__init__(**kwargs)
         if masking_method is None:
-            raise ValueError("a mask is needed: the name of a label map, a side, or a function")
+            raise ValueError(
+                "a mask is needed: give the name of a label map, a side such as 'Left', or a "
+                "function"
+            )
         self.masking_method, self.outside_value, self.labels = masking_method, outside_value, labels
 
     def apply(self, source: SlicedSource, image: Image, subject: Subject) -> Source:

@@ -71,7 +71,7 @@ def read_pipeline(path: str | os.PathLike[str]) -> list[Transform]:
         ) from error
     except UnicodeDecodeError:
         raise FormatError(
-            f"{name} is not a pipeline: it is not text in UTF-8: save it as such",
+            f"{name} is not a pipeline: expected text in UTF-8; save it as such",
             code="BAD_PIPELINE",
             path=name,
         ) from None
@@ -208,7 +208,7 @@ def _require_version(item: Mapping[str, Any], supported: int, refuse: _Refusal) 
             "OTHER_VERSION",
             f"{item['operation']} of version {version!r} is requested, but this voxarray has "
             f"version {supported}: install the voxarray that wrote the file, or write the step "
-            "anew",
+            "for this version",
         )
 
 

@@ -146,9 +146,9 @@ def _opened(path: Any) -> Source:
 
     if not isinstance(path, (str, os.PathLike)):
         raise UnsupportedError(
-            "the engine voxarray opens paths and URLs, and this is of type "
-            f"{type(path).__name__}: write it to a file first: the suffix of a path tells the "
-            "format, and files are read in parts",
+            f"the engine voxarray opens paths and URLs, but got {type(path).__name__}: write the "
+            "data to a file first. The suffix of its path tells the format, and parts of a file "
+            "can be read",
             code="NOT_A_PATH",
         )
     return open_source(path)

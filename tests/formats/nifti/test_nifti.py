@@ -223,7 +223,7 @@ def test_a_part_of_a_large_plain_file_reads_only_what_it_needs(tmp_path):
 def test_truncated_plain_file(tmp_path):
     path = save(tmp_path / "a.nii", volume((8, 8, 8)))
     os.truncate(path, 700)
-    with pytest.raises(TruncatedError, match="promises 1376 bytes and the file has 700") as caught:
+    with pytest.raises(TruncatedError, match="promises 1376 bytes, but the file has 700") as caught:
         open_nifti(path)
     assert caught.value.path == str(path)
     for size in (0, 1, 347, 351):

@@ -51,7 +51,7 @@ def test_an_overtaken_save_raises_and_a_mixed_subject_is_refused(bucket, monkeyp
     assert caught.value.code == "OVERTAKEN"
     assert seeds_in(url, suffix) == [2, 1]
     if suffix != ".nii.gz":
-        with pytest.raises(StateError, match="are of two different calls"):
+        with pytest.raises(StateError, match="come from two different calls"):
             opened(url, suffix).load()
         (problem,) = vx.verify(url)
         assert problem.code == "SAVED_APART"
