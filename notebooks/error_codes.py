@@ -285,10 +285,10 @@ _PUT_TOGETHER = {
     "CONTRADICTION": "An archive stores a fact twice, and the copies differ; the message names "
     "them. Restore the archive, or make it again as for BAD_CHECKSUM.",
     "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
-    "LEFTOVER": "An interrupted writer left this object in a bucket, where nobody reads it. Remove "
-    "it with voxarray clean. LEFT_OVER is about files of an export.",
-    "NO_THREADS": "The system starts no more threads in this process. Check its limits of memory "
-    "and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
+    "LEFTOVER": "An interrupted writer left this object in a bucket, where nothing reads it. "
+    "Remove it with voxarray clean. LEFT_OVER is about files of an export.",
+    "NO_THREADS": "The system starts no more threads for this process. Check the limits of "
+    "memory and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
     "UNEXPECTED": "An error that voxarray did not foresee; the message names it and its place. "
     "If the place is in your own code (a function, a transform or a reader), correct it there. "
     "Otherwise report it.",
@@ -313,7 +313,7 @@ _EXPLAINED = {
     "PIPELINE_REPLACED": "Archives in the folder that another pipeline had made were replaced; the "
     "message begins with their number.",
     "SAME_LABELS": "Prediction and reference are the same label map; the message begins with its "
-    "path. For two cohorts, it says for how many subjects that is so.",
+    "path. For two cohorts, it says for how many subjects this is the case.",
     "SEVERAL_SERIES": "A TIFF file holds several images. Split it. If the images are planes of one "
     "stack, write them as one image; the message says how.",
     "WORKER_STUCK": "A worker no longer finishes the images that it began. Run the same command "
@@ -333,8 +333,8 @@ nothing is interrupted. `Problem` is what `voxarray.verify` returns, and `Failur
 failed image in the report of a cohort. If `verify` meets an error, such as `VOXEL_MISMATCH`, it
 returns a `Problem` with the code of this error. `verify` prints the name of a file or an image
 before each message; therefore some messages on this page begin with a verb. A paragraph that is not
-indented says what a code means; if it is the code of a class of errors, this is the meaning of the
-class. [The classes of errors](reference/errors.md) also inherit from built-in errors.
+indented says what a code means. Where a class of errors has a code of its own, this paragraph
+describes the class. [The classes of errors](reference/errors.md) also inherit from built-in errors.
 """
 
 

@@ -108,8 +108,8 @@ def encoding_options(command: Command) -> Command:
         click.option(
             "--codec",
             type=click.Choice(sorted(PROFILES)),
-            help="Trade between size and speed. If it is not given: the profile `labels` for label "
-            "maps, and the profile `default` for other images",
+            help="Codec profile, which trades size against speed [default: `labels` for label "
+            "maps, `default` for other images]",
         ),
         click.option("--zip", "zipped", is_flag=True, help="One .ozx file per image, not a folder"),
     )
@@ -166,7 +166,7 @@ def input_options(command: Command) -> Command:
             multiple=True,
             metavar="FIELD",
             help="Keep a field in the catalogue: a header field, or a column of a manifest or of "
-            "participants.tsv. It may identify a patient",
+            "participants.tsv. Such a field may identify a patient",
         ),
     )
     return _with(command, options)
@@ -200,11 +200,11 @@ def execution_options(command: Command) -> Command:
             "--partition",
             callback=_part,
             metavar="I/N",
-            help="Do only part I of N, from 1/N to N/N. For `voxarray convert`, run "
-            "`voxarray plan` first: its images are divided into N parts, and other patterns or "
-            "columns than those of the plan are refused. Other commands need no plan. With auto/N, "
-            "I is the place of this task in its job array (SLURM, PBS, LSF, SGE, Kubernetes, AWS "
-            "Batch)",
+            help="Do only part I of N, from 1/N to N/N. For `voxarray convert`, run `voxarray "
+            "plan` first: the images of the plan are divided into N parts, and other patterns "
+            "or columns than those of the plan are refused. Other commands need no plan. With "
+            "auto/N, I is the place of this task in its job array (SLURM, PBS, LSF, SGE, "
+            "Kubernetes, AWS Batch)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"

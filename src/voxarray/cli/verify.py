@@ -27,16 +27,16 @@ from voxarray.core.progress import reporting_each
     "--source",
     "sources",
     multiple=True,
-    help="File or folder that the archive or cohort was made from: also compare with it, voxel by "
-    "voxel",
+    help="Also compare each voxel with the source: the file or folder that the archive or cohort "
+    "was made from",
 )
 @click.option("--quick", is_flag=True, help="Check names and sizes only")
 @output_options(as_json=True)
 def command(paths: tuple[str, ...], sources: tuple[str, ...], quick: bool) -> None:
     """Compare every byte of archives with their checksums.
 
-    PATHS are archives, cohorts, and folders that contain either at any depth. In a cohort, every
-    planned archive must exist, and the catalogue must list it, too.
+    PATHS are archives, cohorts, and folders that contain archives or cohorts at any depth. In a
+    cohort, every planned archive must exist, and the catalogue must list it, too.
     """
     expanded = tuple(options.expanded(paths))
     for path in expanded:

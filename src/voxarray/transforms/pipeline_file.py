@@ -166,7 +166,7 @@ def _step(item: Any, name: str, location: str, depth: int) -> Transform | None:
         raise refuse("BAD_ARGUMENT", f"{operation}: {error.message}") from error
     except (TypeError, ValueError, KeyError, AttributeError, OSError, OverflowError) as error:
         raise refuse(
-            "BAD_ARGUMENT", f"{operation} does not take these arguments, correct them: {error}"
+            "BAD_ARGUMENT", f"{operation} does not take these arguments ({error}): correct them"
         ) from error
 
 
