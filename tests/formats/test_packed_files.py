@@ -40,7 +40,7 @@ def test_a_zip_of_a_store_only_needs_another_name(tmp_path):
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path):
     (tmp_path / "a.xyz").write_bytes(b"x")
-    assert "known are .bmp" in refusal(tmp_path / "a.xyz")
+    assert "known suffixes are .bmp" in refusal(tmp_path / "a.xyz")
 
 
 def test_a_zip_without_a_store(tmp_path):

@@ -73,7 +73,9 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_unknown_suffix(tmp_path):
     (tmp_path / "a.xyz").write_bytes(b"1")
-    with pytest.raises(UnsupportedError, match=r"'\.xyz'.*known are.*\.nii, .*\.nii\.gz") as caught:
+    with pytest.raises(
+        UnsupportedError, match=r"'\.xyz'.*known suffixes are.*\.nii, .*\.nii\.gz"
+    ) as caught:
         open_source(tmp_path / "a.xyz")
     assert caught.value.code == "UNKNOWN_SUFFIX"
 

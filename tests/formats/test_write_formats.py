@@ -425,6 +425,11 @@ def test_refusals(tmp_path, suffix, shape, dtype, affine, code):
     assert os.listdir(tmp_path) == []
 
 
+def test_the_slice_that_is_suggested_for_a_picture_exists(tmp_path):
+    with pytest.raises(UnsupportedError, match=r"has 6: take one, such as image\[\.\.\., 3\]"):
+        save(ArraySource(voxels((1, 4, 5, 6), "u1"), PLANE), tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".mnc"])
 def test_shear_is_held_or_refused(tmp_path, suffix):
     sheared = ROTATED.copy()

@@ -125,7 +125,7 @@ def test_a_slice_keeps_what_the_image_is(tmp_path, state):
 @pytest.mark.parametrize(
     ("key", "error", "message"),
     [
-        (5, IndexError, "index 5 is out of range along W, which has 5"),
+        (5, IndexError, "index 5 is out of range along W, whose size is 5"),
         ((0, 0, -8), IndexError, "index -8 is out of range along D"),
         ((2, 0, 0, 0), IndexError, "index 2 is out of range along C"),
         ((0,) * 5, IndexError, "too many indices"),

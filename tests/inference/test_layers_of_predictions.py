@@ -108,7 +108,7 @@ def test_labels_of_a_cohort_become_layers_and_nothing_twice(cohort):
     before = stamps(cohort)
     vx.infer(model, made, patch_size=8, layer="other", progress=False)
     assert stamps(cohort) == before
-    with pytest.raises(vx.VoxarrayError, match=r"not be made for \d of \d subjects; .*NAME_TAKEN"):
+    with pytest.raises(vx.VoxarrayError, match=r"not be made for \d of \d subjects\. .*NAME_TAKEN"):
         vx.infer(model, made, patch_size=8, overlap=0, layer="other", progress=False)
     assert stamps(cohort) == before
     fresh = vx.Cohort(cohort.path)

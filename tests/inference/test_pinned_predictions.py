@@ -194,9 +194,7 @@ def test_nan_of_the_scan_is_told_apart_though_its_memory_was_filled_again(tmp_pa
     for more in (CARD, CPU):
         with pytest.raises(vx.ModelError, match="whose voxels themselves have NaN or infinity"):
             vx.infer(bright, scan(nan=True), tmp_path / "a.nii", **more, overlap=0)
-    with pytest.raises(
-        vx.ModelError, match=r"patch 1 of \d+ \(at \(0, 0, 0\)\): check its weights"
-    ):
+    with pytest.raises(vx.ModelError, match=r"patch 1 of \d+ at \(0, 0, 0\): check its weights"):
         vx.infer(lambda p: p / 0 - p / 0, scan(), tmp_path / "a.nii", **CARD, classes=1)
 
 

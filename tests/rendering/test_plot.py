@@ -103,7 +103,9 @@ def test_channels():
     np.testing.assert_array_equal(
         pixels(_plot(series, channel=-1))[0], pixels(_plot(series, channel=3))[0]
     )
-    with pytest.raises(vx.OutOfRangeError, match="channel 4 does not exist"):
+    with pytest.raises(
+        vx.OutOfRangeError, match="channel 4 does not exist: the image has 4 channels"
+    ):
         _plot(series, channel=4)
 
 

@@ -131,9 +131,9 @@ def _opener(path: str) -> Opener:
         return load(_DICOM)
     known_format = format_of(path)
     if known_format is None:
-        hint = unpacking_hint(path) or f"known are {', '.join(known_suffixes())}"
+        hint = unpacking_hint(path) or f"known suffixes are {', '.join(known_suffixes())}"
         raise UnsupportedError(
-            f"nothing reads files that end in {suffix!r} ({path}): {hint}",
+            f"voxarray reads no files that end in {suffix!r} ({path}): {hint}",
             code="UNKNOWN_SUFFIX",
             path=path,
         )

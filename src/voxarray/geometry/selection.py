@@ -194,9 +194,7 @@ def _take(axis_range: range, item: Any, name: str) -> range:
         raise TypeError(_advice(item)) from None
     size = len(axis_range)
     if not -size <= index < size:
-        raise OutOfRangeError(
-            f"index {index} is out of range along {name}, which has {size} voxels"
-        )
+        raise OutOfRangeError(f"index {index} is out of range along {name}, whose size is {size}")
     index %= size
     return axis_range[index : index + 1]
 

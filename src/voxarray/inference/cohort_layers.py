@@ -174,7 +174,8 @@ def add_layers(
         suffix = "; all others have it" if len(failures) < len(ends) else ""
         raise VoxarrayError(
             f"layer {layer!r} could not be made for {len(failures)} of {len(ends)} "
-            f"subjects{suffix}. Correct what failed, and make the same call again: {messages}",
+            f"subjects{suffix}. Correct the causes, and make the same call again. What failed: "
+            f"{messages}",
             code="SOME_FAILED",
             path=cohort.path,
         )

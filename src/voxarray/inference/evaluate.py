@@ -215,9 +215,9 @@ def evaluate(
         )
     maps = checked_label_map(prediction, "prediction"), checked_label_map(reference, "reference")
     if is_same(*maps):
-        warn_of_same(
-            f"prediction and reference are both {maps[0].source.path or 'the same image in memory'}"
-        )
+        path = maps[0].source.path
+        same = f"both {path}" if path else "the same image in memory"
+        warn_of_same(f"prediction and reference are {same}")
     if picture is not None:
         picture.expect("", *maps, picture.scan())
     scores = _compare("", *maps, chosen, surfaces, picture, progress)

@@ -135,5 +135,5 @@ def _description(plan: PatchPlan, numbers: range) -> Callable[[], str]:
 def _positions_text(plan: PatchPlan, numbers: range) -> str:
     first: Shape3 = plan.start(numbers[0])
     if len(numbers) == 1:
-        return f"patch {numbers[0] + 1} of {len(plan)} (at {first})"
-    return f"patches {numbers[0] + 1} to {numbers[-1] + 1} of {len(plan)} (from {first} on)"
+        return f"patch {numbers[0] + 1} of {len(plan)} at {first}"
+    return f"patches {numbers[0] + 1} to {numbers[-1] + 1} of {len(plan)} from {first} on"

@@ -224,8 +224,8 @@ def _point(grid: Grid, indices: Sequence[int] | None) -> list[int]:
 def _require_channels(source: Source, channels: range) -> None:
     if not 0 <= min(channels) <= max(channels) < source.shape[0]:
         raise OutOfRangeError(
-            f"channel {channels[0]} does not exist: the image has the channels 0 to "
-            f"{source.shape[0] - 1}"
+            f"channel {channels[0]} does not exist: the image has {source.shape[0]} "
+            f"{'channel' if source.shape[0] == 1 else 'channels'}, counted from 0"
         )
 
 

@@ -47,7 +47,7 @@ class SavingCall:
         changed = [path for path, saved in self._saved.items() if _identity_of(path) != saved]
         if changed:
             rest = [path for path in self._paths if path not in changed]
-            beside = f", so they may not belong to {', '.join(rest)}" if rest else ""
+            beside = f", so what is there now may not belong to {', '.join(rest)}" if rest else ""
             raise ArchiveError(
                 f"somebody else has replaced or deleted {', '.join(changed)} while the subject was "
                 f"saved{beside}: let only one process save at a time, and save the subject again "

@@ -104,7 +104,7 @@ def _require_plane(source: Source, kind: str) -> None:
     if source.shape[3] > 1:
         raise UnsupportedError(
             f"{kind} holds one slice and the image has {source.shape[3]}: take one, such as "
-            "image[..., 10], or save as .tif",
+            f"image[..., {source.shape[3] // 2}], or save as .tif",
             code="UNSUPPORTED_DIMS",
         )
 
