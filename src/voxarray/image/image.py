@@ -20,13 +20,13 @@ from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
 from voxarray.image._absent import AbsentMixin
 from voxarray.image._arguments import affine_argument, voxels_argument
-from voxarray.image._arithmetic import ArithmeticMixin
 from voxarray.image._conversion import ConversionMixin
 from voxarray.image._geometry import GeometryMixin
 from voxarray.image._memory import may_alias
 from voxarray.image._origin import Origin, PathLike
 from voxarray.image._plotting import PlotMixin
 from voxarray.image._preprocessing import PreprocessingMixin
+from voxarray.image._refused_operators import RefusedOperatorsMixin
 from voxarray.image._repr import describe
 from voxarray.image._state import ImageState
 from voxarray.image._statistics import StatisticsMixin
@@ -47,7 +47,7 @@ class Image(
     StatisticsMixin,
     ConversionMixin,
     PreprocessingMixin,
-    ArithmeticMixin,
+    RefusedOperatorsMixin,
     AbsentMixin,
     ImageState,
 ):

@@ -1,4 +1,4 @@
-"""Operators on images: a named answer instead of a guess.
+"""Operators such as + and < on images, all refused: a named answer instead of a guess.
 
 What ``image + 1`` should do is not clear: read the voxels, wrap around at 255, or make floats. A
 `DataArray` has rules for all of that, and a transform leaves an entry in the history.
@@ -11,8 +11,8 @@ from typing import NoReturn
 from voxarray.core.errors import OperatorError
 
 
-class ArithmeticMixin:
-    """An image that says how it is calculated with."""
+class RefusedOperatorsMixin:
+    """An image that refuses operators, and says how to calculate with it instead."""
 
     __array_priority__ = 1000.0
     """Arrays of NumPy leave operators to the image; its functions, as `numpy.sin`, do not ask."""
