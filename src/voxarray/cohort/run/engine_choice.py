@@ -6,7 +6,7 @@ import sys
 from concurrent.futures import Executor
 
 from voxarray.cohort.run.dask import Distributed
-from voxarray.cohort.run.executor import OnExecutor
+from voxarray.cohort.run.given_executor import OnExecutor
 from voxarray.cohort.run.in_process import InProcess
 from voxarray.cohort.run.job import Engine
 

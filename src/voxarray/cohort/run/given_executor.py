@@ -1,4 +1,4 @@
-"""Converting on any `concurrent.futures.Executor`: submitit, MPI, a dask client, processes."""
+"""Converting on an executor that the user passes: submitit, MPI, a dask client, processes."""
 
 from __future__ import annotations
 

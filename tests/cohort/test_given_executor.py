@@ -11,8 +11,8 @@ import dask
 import pytest
 from cohort_samples import save, truth
 
-from voxarray.cohort.run import executor as engine
 from voxarray.cohort.run import futures, task
+from voxarray.cohort.run import given_executor as engine
 from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.core import memory, settings
 from voxarray.core.errors import FormatError, StateError
