@@ -37,7 +37,7 @@ from voxarray.cohort.run.interrupts import (
 )
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.left_labels import LeftLabels
-from voxarray.cohort.run.numbers import is_count, require_part
+from voxarray.cohort.run.number_checks import is_count, require_part
 from voxarray.cohort.run.overtaken import note_overtaken
 from voxarray.cohort.run.plan_checks import (
     nothing_found,
