@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 import voxarray as vx
 from patches.conftest import AFFINE, archived, label_voxels, t1_voxels
 from voxarray.core.errors import OutOfRangeError
-from voxarray.patches.epoch_order import Part, by_shard, by_subject, indices_of
+from voxarray.patches.disk_order import Part, by_shard, by_subject, indices_of
 from voxarray.testing.counting import count_reads
 
 PATCH = (9, 6, 8)

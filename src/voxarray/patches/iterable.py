@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from voxarray.patches.batches import Patch
-from voxarray.patches.epoch_order import Part, by_shard, by_subject, indices_of
+from voxarray.patches.disk_order import Part, by_shard, by_subject, indices_of
 from voxarray.patches.foreseen import PATCHES_AHEAD, Place
 from voxarray.patches.patch_loader import PatchLoader
 from voxarray.patches.randomness import ORDER, generator

@@ -1,5 +1,5 @@
-"""In which order patches are read where reading at random is slow: subject by subject, and shard
-by shard in a subject.
+"""The order of `IterablePatchDataset`, for disks on which reading at random is slow: subject by
+subject, and shard by shard in a subject.
 """
 
 from __future__ import annotations
