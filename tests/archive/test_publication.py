@@ -33,7 +33,7 @@ from voxarray.core.errors import (
 )
 from voxarray.geometry.selection import Selection
 from voxarray.source.array import ArraySource
-from voxarray.storage.hidden_names import is_hidden_staging
+from voxarray.storage.staging_names import is_hidden_staging
 
 OLD, NEW = blobs((1, 12, 9, 30)), blobs((1, 12, 9, 30), seed=7)
 FORMS = ("a.ome.zarr", "a.ozx")

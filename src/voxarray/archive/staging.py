@@ -43,7 +43,7 @@ from voxarray.storage.hidden_folders import (
     hidden_name,
     remove_abandoned,
 )
-from voxarray.storage.hidden_names import REPLACED
+from voxarray.storage.staging_names import REPLACED
 from voxarray.storage.synced_names import sync_later
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from voxarray.core.errors import MissingFileError, VoxarrayError
 from voxarray.storage.archive_names import FOLDER_SUFFIX, ZIP_SUFFIX
 from voxarray.storage.destination import destination_of
-from voxarray.storage.hidden_names import is_hidden_staging
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import beginning_of, is_file, names_in, side_by_side
+from voxarray.storage.staging_names import is_hidden_staging
 
 PLAN_FORMAT = "voxarray-cohort-plan"
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from voxarray.storage.folder_lock import FolderLock, random_identity, remove_if_abandoned
-from voxarray.storage.hidden_names import is_hidden_staging
 from voxarray.storage.spare_folders import spare_folders
+from voxarray.storage.staging_names import is_hidden_staging
 
 _STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.staging(?:\.new)?", re.DOTALL)
 

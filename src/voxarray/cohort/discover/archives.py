@@ -18,10 +18,10 @@ from voxarray.cohort.folder import PLAN_FORMAT, CohortLayout
 from voxarray.core.errors import AccessDeniedError, VoxarrayError, of_system
 from voxarray.core.given_paths import path_text
 from voxarray.formats.registry import names_archive
-from voxarray.storage.hidden_names import is_hidden_staging
 from voxarray.storage.remote.address import OBJECT_STORES, Address, as_local, is_url
 from voxarray.storage.remote.writing import WritableObjects
 from voxarray.storage.small_files import real_path
+from voxarray.storage.staging_names import is_hidden_staging
 
 _OF_COHORTS = ("plan.json", "catalogue.parquet")
 

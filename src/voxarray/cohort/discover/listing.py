@@ -19,7 +19,7 @@ from voxarray.formats.registry import (
     searched_suffixes,
 )
 from voxarray.formats.table import FORMATS
-from voxarray.storage.hidden_names import is_hidden_staging
+from voxarray.storage.staging_names import is_hidden_staging
 
 _BUILT_IN = searched_suffixes(FORMATS)
 

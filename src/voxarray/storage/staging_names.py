@@ -1,4 +1,4 @@
-"""How the names of hidden folders end, for whoever searches folders and writes nothing."""
+"""How the names of staging folders end, for whoever searches folders and writes nothing."""
 
 from __future__ import annotations
 
