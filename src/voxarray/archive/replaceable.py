@@ -14,12 +14,10 @@ from voxarray.archive.metadata import KEY
 from voxarray.archive.root_prefix import LAYOUT, TOP, root_of
 from voxarray.core.errors import ArchiveExistsError
 from voxarray.storage.file_identity import refuse_special
+from voxarray.storage.litter_names import is_litter
 
 _OWN = re.compile(r"manifest\.json|generations/.+|labels/zarr\.json")
 """Keys that no manifest names."""
-
-_LITTER = re.compile(r"(.*/)?(\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|\.nfs[0-9a-f]+)")
-"""Files that operating systems leave in any folder."""
 
 _EXAMPLES = 3
 """Foreign files that an error names."""
@@ -131,7 +129,7 @@ def is_our_group(document: bytes) -> bool:
 
 
 def _is_known(key: str, named: set[str] | None) -> bool:
-    if _OWN.fullmatch(key) or _LITTER.fullmatch(key):
+    if _OWN.fullmatch(key) or is_litter(key):
         return True
     if named is not None and key in named:
         return True
