@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.archive import manifest as manifests
-from voxarray.archive.changes import (
+from voxarray.archive.layer_changes import (
     Change,
     replaced_meanwhile,
     require_free,

@@ -23,7 +23,7 @@ from contextlib import ExitStack, suppress
 
 from voxarray.archive import layer_names
 from voxarray.archive import manifest as manifests
-from voxarray.archive.changes import Change, replaced_meanwhile
+from voxarray.archive.layer_changes import Change, replaced_meanwhile
 from voxarray.archive.layer_names import FOLDER, LIST
 from voxarray.archive.manifest import FileEntry, Manifest
 from voxarray.core.disk import sync

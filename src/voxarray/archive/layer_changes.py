@@ -1,4 +1,4 @@
-"""What changes from one generation of an archive to the next, whatever store it lies in."""
+"""A change of the label maps and notes of an archive, in whatever store: its next manifest."""
 
 from __future__ import annotations
 
