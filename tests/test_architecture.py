@@ -30,7 +30,7 @@ STOREYS = (
     {"subject"},
     {"transforms", "patches"},
     {"cohort"},
-    {"layers"},
+    {"archive_object"},
     {"inference"},
     {"cli", "testing"},
     {"__init__", "__main__"},  # the roof: names only

@@ -4,6 +4,9 @@ from . import patches as patches
 from . import source as source
 from . import testing as testing
 from . import transforms as transforms
+from .archive_object import (
+    Archive as Archive,
+)
 from .cohort import (
     Cohort as Cohort,
 )
@@ -150,9 +153,6 @@ from .inference import (
 )
 from .inference.cohort_scores import (
     SubjectsFailedError as SubjectsFailedError,
-)
-from .layers import (
-    Archive as Archive,
 )
 from .patches import (
     GridAggregator as GridAggregator,

@@ -15,9 +15,9 @@ from layer_samples import SHAPE, base_of, codes, everything, labels
 
 import voxarray as vx
 from voxarray.archive import generations
-from voxarray.archive.layer_changes import Change
 from voxarray.archive.cleaning import clean
 from voxarray.archive.generations import REPLACED, publish_change
+from voxarray.archive.layer_changes import Change
 from voxarray.archive.manifest import KEY
 from voxarray.archive.staging import workspace
 

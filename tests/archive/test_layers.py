@@ -222,7 +222,9 @@ def test_the_error_of_a_missing_label_map_names_those_there(path):
 
 
 def test_what_another_process_removes_at_once_is_missing(path, monkeypatch):
-    monkeypatch.setattr("voxarray.layers.tell_cohorts", lambda paths: remove_layer(paths[0], "a"))
+    monkeypatch.setattr(
+        "voxarray.archive_object.tell_cohorts", lambda paths: remove_layer(paths[0], "a")
+    )
     with pytest.raises(vx.MissingFileError, match="NOT_FOUND"):
         vx.Archive(path).add_labels("a", labels())
 

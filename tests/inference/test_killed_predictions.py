@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import voxarray as vx
 from inference.reference import network
-from voxarray import layers
+from voxarray import archive_object
 from voxarray.cli.main import main
 from voxarray.inference import cohort_layers
 
@@ -132,7 +132,9 @@ def test_a_layer_that_the_catalogue_was_not_told_of_is_listed_by_the_next_run(
 
     child = os.fork()
     if child == 0:
-        monkeypatch.setattr(layers, "tell_cohorts", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr(
+            archive_object, "tell_cohorts", lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        )
         try:
             run()
         finally:

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 import voxarray as vx
-from voxarray import layers
+from voxarray import archive_object
 from voxarray.cli.main import main
 from voxarray.core import memory
 
@@ -153,8 +153,8 @@ def test_who_is_stopped_leaves_nothing_waiting(cohort):
 
 
 def stop_after(monkeypatch, function, at=1):
-    """Interrupt whoever has called a function of `voxarray.layers` so many times."""
-    calls, unstopped = [], getattr(layers, function)
+    """Interrupt whoever has called a function of `voxarray.archive_object` so many times."""
+    calls, unstopped = [], getattr(archive_object, function)
 
     def stopping(*arguments, **named):
         calls.append(1)
@@ -164,7 +164,7 @@ def stop_after(monkeypatch, function, at=1):
             raise KeyboardInterrupt
         return unstopped(*arguments, **named) if function == "tell_cohorts" else None
 
-    monkeypatch.setattr(layers, function, stopping)
+    monkeypatch.setattr(archive_object, function, stopping)
 
 
 def listed_and_there(cohort):
@@ -198,7 +198,7 @@ class StoppedBeforeItTells(Executor):
             self.begun = True
             future.set_running_or_notify_cancel()
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(layers, "tell_cohorts", lambda _: None)
+                patch.setattr(archive_object, "tell_cohorts", lambda _: None)
                 function(*arguments)
             future.set_exception(KeyboardInterrupt())
         return future

@@ -25,15 +25,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.archive import manifest as manifests
+from voxarray.archive.convert import counter, layer_plan
+from voxarray.archive.generations import KEPT, REPLACED
+from voxarray.archive.label_value_names import require_named
 from voxarray.archive.layer_changes import (
     Change,
     replaced_meanwhile,
     require_free,
     require_layer,
 )
-from voxarray.archive.convert import counter, layer_plan
-from voxarray.archive.generations import KEPT, REPLACED
-from voxarray.archive.label_value_names import require_named
 from voxarray.archive.layer_leftovers import is_own_list
 from voxarray.archive.layer_names import FOLDER, LIST, list_document, names_in, require_name
 from voxarray.archive.locate import locate_root

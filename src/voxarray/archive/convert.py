@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from voxarray.archive import held_files, layer_names
-from voxarray.archive.layer_changes import require_free
 from voxarray.archive.chunk_statistics import Extremes
+from voxarray.archive.layer_changes import require_free
 from voxarray.archive.layer_names import require_name
 from voxarray.archive.metadata import Kind, Label
 from voxarray.archive.options import Conversion, LabelLayer, Options

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from voxarray.archive import bucket_layers, held_files
-from voxarray.archive.layer_changes import Change, require_free, require_layer
 from voxarray.archive.convert import counter, layer_plan
 from voxarray.archive.generations import interrupted, mend, publish_change
 from voxarray.archive.label_value_names import require_named
+from voxarray.archive.layer_changes import Change, require_free, require_layer
 from voxarray.archive.layer_names import FOLDER, names_in, require_name
 from voxarray.archive.locate import locate, locate_root
 from voxarray.archive.manifest import KEY, Manifest

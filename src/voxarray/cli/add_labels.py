@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
+from voxarray.archive_object import Archive
 from voxarray.cli.console import console, output_options
 from voxarray.cli.options import checked_size
-from voxarray.layers import Archive
 
 
 @click.command("add-labels")

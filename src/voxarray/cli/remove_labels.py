@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from voxarray.archive.layers import remove_layer
+from voxarray.archive_object import Archive, tell_cohorts
 from voxarray.cli.add_labels import say_labels
 from voxarray.cli.console import output_options
 from voxarray.cli.given_cohort import is_cohort
@@ -15,7 +16,6 @@ from voxarray.cli.outcome import Outcome
 from voxarray.cohort.catalogue.manifest_entries import entries_at
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.folder import CohortLayout
-from voxarray.layers import Archive, tell_cohorts
 
 
 @click.command("remove-labels")

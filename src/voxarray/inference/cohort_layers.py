@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from voxarray.archive.source import ArchiveSource
+from voxarray.archive_object import Archive, tell_cohorts
 from voxarray.cohort.catalogue.absent_images import warn_of_absent
 from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.run.build import ExecutionOptions
@@ -24,7 +25,6 @@ from voxarray.core.shares import processes_of, share_of
 from voxarray.image import LabelMap
 from voxarray.inference.network_input import Scan
 from voxarray.inference.prediction_transform import PREDICTION, InferenceTransform
-from voxarray.layers import Archive, tell_cohorts
 from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 
