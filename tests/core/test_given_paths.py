@@ -12,7 +12,7 @@ from voxarray.archive.cleaning import clean
 from voxarray.core.given_paths import path_text, path_texts
 from voxarray.rendering.figure_file import save_figure
 from voxarray.rendering.matplotlib_import import figure
-from voxarray.transforms.landmarks import read, write
+from voxarray.transforms.histogram_landmarks import read, write
 
 IMPOSSIBLE = {
     "null": "a\0b.nii.gz",

@@ -18,7 +18,7 @@ from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
 from voxarray.statistics.measure import statistics_of
 from voxarray.subject import Subject
-from voxarray.transforms import landmarks as marks
+from voxarray.transforms import histogram_landmarks as marks
 from voxarray.transforms.masking import MaskingMethod, mask_of, name_of
 from voxarray.transforms.normalization import NormalizationTransform
 
