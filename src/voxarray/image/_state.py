@@ -19,6 +19,7 @@ from voxarray.core.memory import MemoryReport, require
 from voxarray.core.promotion import tensor_dtype
 from voxarray.geometry.grid import Grid
 from voxarray.geometry.selection import Shape4
+from voxarray.image._aliasing import private_copy, unaliased
 from voxarray.image._arguments import (
     affine_argument,
     is_tensor,
@@ -26,7 +27,6 @@ from voxarray.image._arguments import (
     voxels_argument,
 )
 from voxarray.image._guarded_dict import GuardedDict
-from voxarray.image._memory import private_copy, unaliased
 from voxarray.image._origin import OnePath, Origin
 from voxarray.image._subject_member import SubjectMember
 from voxarray.source.array import ArraySource

@@ -19,10 +19,10 @@ from voxarray.geometry.levels import Levels
 from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
 from voxarray.image._absent import AbsentMixin
+from voxarray.image._aliasing import may_alias
 from voxarray.image._arguments import affine_argument, voxels_argument
 from voxarray.image._conversion import ConversionMixin
 from voxarray.image._geometry import GeometryMixin
-from voxarray.image._memory import may_alias
 from voxarray.image._origin import Origin, PathLike
 from voxarray.image._plotting import PlotMixin
 from voxarray.image._preprocessing import PreprocessingMixin

@@ -23,7 +23,7 @@ from voxarray.core.html_table import html_table
 from voxarray.core.keys import DATA
 from voxarray.core.names_elsewhere import listed
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.image._memory import private_copy
+from voxarray.image._aliasing import private_copy
 from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject

@@ -1,4 +1,4 @@
-"""Who else holds memory: what must be copied before it can be edited."""
+"""Arrays whose memory others hold, too: they must be copied before they can be edited."""
 
 from __future__ import annotations
 
