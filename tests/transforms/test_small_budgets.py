@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import voxarray as vx
-from voxarray.archive.encoding import encoding_of
 from voxarray.archive.projection import block_of, layouts_of, peak_of, projected_peak, usual_block
+from voxarray.archive.voxel_encoding import encoding_of
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
 MIB = 1 << 20

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxarray.archive.chunk_statistics import LabelTally, WeightTally
-from voxarray.archive.encoding import VoxelEncoding, encoding_of
 from voxarray.archive.metadata import Kind
 from voxarray.archive.options import Options
 from voxarray.archive.projection import layouts_of, peak_of, usual_block
+from voxarray.archive.voxel_encoding import VoxelEncoding, encoding_of
 from voxarray.core import settings
 from voxarray.core.errors import FormatError
 from voxarray.geometry.layout import Factors, Layout, chunk_bytes

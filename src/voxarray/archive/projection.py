@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voxarray.archive.encoding import VoxelEncoding, encoding_of
+from voxarray.archive.voxel_encoding import VoxelEncoding, encoding_of
 from voxarray.core import memory, settings
 from voxarray.geometry.layout import DEFAULT_CHUNK, Factors, Layout, choose, chunk_bytes, coarser
 from voxarray.geometry.levels import factors_of, require_division

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from voxarray.archive import axis_positions, documents, header_array
-from voxarray.archive.encoding import VoxelEncoding
 from voxarray.archive.metadata import NIFTI
 from voxarray.archive.staging import Staging
+from voxarray.archive.voxel_encoding import VoxelEncoding
 from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.coordinates import WORLD_NAME, world_attrs
 from voxarray.geometry.grid import Grid

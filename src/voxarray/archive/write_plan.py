@@ -18,7 +18,6 @@ from voxarray.archive.blocks import blocks, first_signal, is_in_parts
 from voxarray.archive.chunk_statistics import Extremes, LabelTally, WeightTally
 from voxarray.archive.codecs import Codec
 from voxarray.archive.downsample import Downsampling, majority, mean
-from voxarray.archive.encoding import VoxelEncoding
 from voxarray.archive.level_writer import LevelWriter
 from voxarray.archive.manifest import FileEntry
 from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_name
@@ -33,6 +32,7 @@ from voxarray.archive.spatial_metadata import (
     write_nifti_header,
 )
 from voxarray.archive.staging import Staging
+from voxarray.archive.voxel_encoding import VoxelEncoding
 from voxarray.archive.whole_values import requiring_whole, warn_of_floats
 from voxarray.core import settings, thread_pools
 from voxarray.core.dtype_names import dtype_name
