@@ -12,7 +12,7 @@ from voxarray.core.errors import StateError, VoxarrayError
 from voxarray.core.progress import ProgressOption, reporting_each
 from voxarray.image import Image, LabelMap
 from voxarray.inference.compared_labels import checked_label_map
-from voxarray.inference.montage import Montage
+from voxarray.inference.evaluation_montage import Montage
 from voxarray.inference.same_labels import is_same, warn_of_same
 from voxarray.subject import Subject
 

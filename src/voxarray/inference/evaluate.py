@@ -20,8 +20,8 @@ from voxarray.geometry.selection import Selection
 from voxarray.image import Image
 from voxarray.inference.cohort_scores import both_cohorts, scores_of_cohorts
 from voxarray.inference.compared_labels import checked_label_map, checked_labels, whole_numbers
+from voxarray.inference.evaluation_montage import Montage
 from voxarray.inference.label_counts import LabelCounts
-from voxarray.inference.montage import Montage
 from voxarray.inference.same_labels import is_same, warn_of_same
 from voxarray.inference.surface_distances import SurfaceDistances, surface_distances
 from voxarray.source.base import Source

@@ -92,9 +92,10 @@ def test_of_several_scans_the_one_with_the_labels_is_drawn(tmp_path, monkeypatch
     maps = vx.Cohort(tmp_path / "cohort").map(only_labels).save(tmp_path / "maps", progress=False)
     drawn = []
     monkeypatch.setattr(
-        "voxarray.inference.montage.montage_row", lambda *given: drawn.append(given[1].path)
+        "voxarray.inference.evaluation_montage.montage_row",
+        lambda *given: drawn.append(given[1].path),
     )
-    monkeypatch.setattr("voxarray.inference.montage.save_montage", lambda *_: None)
+    monkeypatch.setattr("voxarray.inference.evaluation_montage.save_montage", lambda *_: None)
     chosen = {"layer": "seg", "reference_layer": "seg", "montage": tmp_path / "a.png"}
     vx.evaluate(maps, cohort, **chosen, progress=False)
     vx.evaluate(cohort, maps, images=cohort, **chosen, progress=False)
@@ -108,14 +109,14 @@ def only_labels(subject):
 
 
 def test_the_fullest_slice_is_drawn_whatever_the_pieces(monkeypatch, tmp_path):
-    from voxarray.inference.montage import Slices
+    from voxarray.inference.evaluation_montage import Slices
 
     monkeypatch.setattr("voxarray.source.pieces.PIECE_BYTES", 2_000)
     seen = []
     monkeypatch.setattr(
-        "voxarray.inference.montage.montage_row", lambda *given: seen.append(given[-1])
+        "voxarray.inference.evaluation_montage.montage_row", lambda *given: seen.append(given[-1])
     )
-    monkeypatch.setattr("voxarray.inference.montage.save_montage", lambda *_: None)
+    monkeypatch.setattr("voxarray.inference.evaluation_montage.save_montage", lambda *_: None)
     scan, labels = phantom()
     voxels = labels.numpy().copy()
     voxels[0, 0, 0, 4] = 1
