@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from voxarray.archive.profiles import profile
 from voxarray.geometry.layout import DEFAULT_CHUNK
-from voxarray.geometry.levels import Levels, checked
+from voxarray.geometry.pyramid_levels import Levels, checked
 from voxarray.source.base import Source
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from voxarray.archive.voxel_encoding import VoxelEncoding, encoding_of
 from voxarray.core import memory, settings
 from voxarray.geometry.layout import DEFAULT_CHUNK, Factors, Layout, choose, chunk_bytes, coarser
-from voxarray.geometry.levels import factors_of, require_division
+from voxarray.geometry.pyramid_levels import factors_of, require_division
 from voxarray.geometry.selection import Shape4
 from voxarray.source.base import Source
 from voxarray.source.pieces import has_stream, is_decoded_anew, is_sequential

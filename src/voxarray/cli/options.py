@@ -15,7 +15,7 @@ from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.run.array_index import part_of_array
 from voxarray.core.errors import FormatError
 from voxarray.geometry.layout import DEFAULT_CHUNK
-from voxarray.geometry.levels import Levels, checked
+from voxarray.geometry.pyramid_levels import Levels, checked
 
 if TYPE_CHECKING:
     from voxarray.cohort.run.build import ExecutionOptions

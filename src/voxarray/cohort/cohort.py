@@ -26,7 +26,7 @@ from voxarray.core.memory import format_bytes
 from voxarray.core.names_elsewhere import listed
 from voxarray.core.printable import printable
 from voxarray.core.progress import ProgressOption
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 from voxarray.storage.remote.address import is_url
 from voxarray.subject import Subject
 

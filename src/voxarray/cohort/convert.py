@@ -15,7 +15,7 @@ from voxarray.cohort.run.progress import ProgressListener, bars
 from voxarray.cohort.run.result import CohortResult
 from voxarray.cohort.run.task import Result
 from voxarray.core.progress import Progress, ProgressOption
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 
 
 def convert_cohort(

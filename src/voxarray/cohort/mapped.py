@@ -37,7 +37,7 @@ from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
 from voxarray.core.progress import ProgressOption
 from voxarray.core.transform_misfits import naming_misfits
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 from voxarray.storage.small_files import (
     is_file,
     make_folder,

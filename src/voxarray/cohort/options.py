@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from voxarray.archive.options import Options
 from voxarray.core.sent_records import SentRecord
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 
 LAYOUT_VERSION = 1
 """Version of the result of a conversion; with another number, all archives are made again."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 from voxarray.source.base import Source
 
 Identity = Literal["file", "stem", "detached", "set", "folder", "zarr"]

@@ -15,7 +15,7 @@ from voxarray.core.exhaustion import names_exhaustion
 from voxarray.core.keys import AFFINE, DATA, INTENSITY, LABEL, PATH, STEM, TYPE, require_free
 from voxarray.core.names_elsewhere import listed
 from voxarray.core.progress import ProgressOption
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
 from voxarray.image._absent import AbsentMixin

@@ -17,7 +17,7 @@ from voxarray.core.keys import LABEL
 from voxarray.core.names_elsewhere import SUBJECT, listed
 from voxarray.core.progress import ProgressOption
 from voxarray.geometry.grid import SAME_GRID_TOLERANCE, Grid
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 from voxarray.geometry.selection import Shape3, Shape4
 from voxarray.image import Image, ScalarImage
 from voxarray.storage.saved_together import OpenedTogether

@@ -8,7 +8,7 @@ import pytest
 import voxarray as vx
 from voxarray.core.errors import FormatError
 from voxarray.geometry.layout import choose
-from voxarray.geometry.levels import checked, factors_of
+from voxarray.geometry.pyramid_levels import checked, factors_of
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 
