@@ -20,7 +20,7 @@ from voxarray.archive.source import open_archive
 from voxarray.archive.verify import verify
 from voxarray.core.errors import VoxarrayError
 from voxarray.geometry.selection import Selection
-from voxarray.storage import mapped
+from voxarray.storage import mapped_shard
 
 CODECS = sorted(PROFILES)
 SUFFIXES = (".ome.zarr", ".ozx")
@@ -282,7 +282,7 @@ def test_a_shard_that_is_exchanged_while_the_archive_is_open_is_seen(tmp_path):
     """The archive was opened, its shards were not: sizes agree, the manifest is the same."""
     one, other = made(tmp_path, "raw", ".ome.zarr")[:2]
     opened = open_archive(one)
-    mapped.forget()
+    mapped_shard.forget()
     shutil.copy(other / SHARD, one / SHARD)
     with pytest.raises(VoxarrayError) as caught:
         opened.read(Selection.whole(opened.shape))

@@ -21,7 +21,7 @@ from voxarray.core import descriptors, page_cache, settings, thread_pools
 from voxarray.core.errors import FormatError, SourceChangedError, VoxarrayError
 from voxarray.geometry.layout import Index4, Layout, chunk_bytes
 from voxarray.storage.buffers import copy_rows, scratch
-from voxarray.storage.mapped import MappedShard
+from voxarray.storage.mapped_shard import MappedShard
 from voxarray.storage.store import FileBlob, Store
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ class ShardedArray:
     def _in_place(self, shard: MappedShard, offset: int, length: int, crc: int | None) -> NDArray:
         """A chunk without compression, as a view of the mapped file."""
         size = chunk_bytes(self.layout, self.dtype)
-        # Checked once, until `mapped.forget` drops the pages, which are then read from disk again.
+        # Checked once, until `mapped_shard.forget` drops the pages: they are then read again.
         checked = shard.checked
         if offset not in checked:
             codecs.check(shard.bytes[offset : offset + length], crc)

@@ -28,7 +28,7 @@ from voxarray.archive.manifest import FileEntry
 from voxarray.core import descriptors, portable
 from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import ArchiveError, ChecksumError, FormatError, TruncatedError
-from voxarray.storage.mapped import MappedShard
+from voxarray.storage.mapped_shard import MappedShard
 from voxarray.storage.store import Blob
 
 ABSENT = 0xFFFF_FFFF_FFFF_FFFF

@@ -26,7 +26,7 @@ from voxarray.core.errors import (
     of_system,
 )
 from voxarray.storage.file_identity import FileIdentity
-from voxarray.storage.mapped import MappedShard
+from voxarray.storage.mapped_shard import MappedShard
 
 if TYPE_CHECKING:
     from voxarray.storage.remote.arrivals import Arrivals, Part

@@ -16,7 +16,7 @@ from voxarray.archive.source import open_archive
 from voxarray.core import page_cache
 from voxarray.core.errors import ChecksumError, VoxarrayError
 from voxarray.geometry.selection import Selection
-from voxarray.storage import mapped
+from voxarray.storage import mapped_shard
 from voxarray.storage.store import FileBlob
 
 SHAPE = (2, 9, 10, 11)
@@ -43,14 +43,16 @@ def test_reading_into_memory_of_the_caller(source):
 
 
 def test_a_chunk_is_checked_again_after_its_pages_were_given_back(source, monkeypatch):
-    monkeypatch.setattr(mapped.MappedShard, "look", lambda *_: None)  # a disk changes no times
+    monkeypatch.setattr(
+        mapped_shard.MappedShard, "look", lambda *_: None
+    )  # a disk changes no times
     whole = Selection.whole(SHAPE)
     source.read(whole)
     file = Path(source.path)
     shard = file if file.is_file() else file / "scale0/image/c/0/0/0/0"
     damage(shard)
     source.read(whole)  # found intact before: not checked again
-    mapped.forget()
+    mapped_shard.forget()
     with pytest.raises(ChecksumError, match="chunk"):
         source.read(whole)
 
@@ -105,10 +107,10 @@ def test_no_shard_is_mapped_for_background(tmp_path, monkeypatch):
 
 
 def test_chunks_are_checked_again_beyond_the_limit_of_caches(source, monkeypatch):
-    monkeypatch.setattr(mapped, "_LOOK_AT_LIMIT", 256)
+    monkeypatch.setattr(mapped_shard, "_LOOK_AT_LIMIT", 256)
     given = []
-    monkeypatch.setattr(mapped, "forget", lambda: given.append(1))
-    mapped._checked_bytes = 0
+    monkeypatch.setattr(mapped_shard, "forget", lambda: given.append(1))
+    mapped_shard._checked_bytes = 0
     with dask.config.set({"voxarray.block-cache": 1000}):
         source.read(Selection.whole(SHAPE))
     assert given
@@ -120,15 +122,15 @@ def test_pages_that_count_as_resident_are_few(tmp_path, monkeypatch):
     monkeypatch.setattr(page_cache, "LEAST_BYTES", 100)
     monkeypatch.setattr(page_cache, "_allowed", 0)
     monkeypatch.setattr(page_cache, "_maps", weakref.WeakSet())
-    monkeypatch.setattr(mapped, "_open", weakref.WeakSet())
+    monkeypatch.setattr(mapped_shard, "_open", weakref.WeakSet())
     dropped = []
     give_back = page_cache.give_back
     monkeypatch.setattr(page_cache, "give_back", lambda: dropped.append(give_back()))
     with dask.config.set({"voxarray.threads": 1}):
         np.testing.assert_array_equal(source.read(Selection.whole(SHAPE)), blobs(SHAPE))
     assert len(dropped) > 3
-    assert len(page_cache._maps) == len(mapped._open) > 0
-    assert all(shard.checked for shard in mapped._open)  # what is intact is known to be
+    assert len(page_cache._maps) == len(mapped_shard._open) > 0
+    assert all(shard.checked for shard in mapped_shard._open)  # what is intact is known to be
 
 
 def damage(path: Path) -> None:
@@ -148,7 +150,7 @@ def test_what_is_being_checked_while_its_file_is_written_is_checked_again(tmp_pa
     path = tmp_path / "shard"
     path.write_bytes(bytes(64))
     with open(path, "rb") as file:
-        shard = mapped.MappedShard(file.fileno(), 0, 64)
+        shard = mapped_shard.MappedShard(file.fileno(), 0, 64)
     shard.look(str(path))
     checked = shard.checked  # as a thread has it that checks a chunk now
     os.utime(path, ns=(1, 1))
@@ -158,7 +160,7 @@ def test_what_is_being_checked_while_its_file_is_written_is_checked_again(tmp_pa
 
 
 def test_who_sees_the_new_times_of_a_file_finds_no_chunk_checked(tmp_path):
-    class Watched(mapped.MappedShard):
+    class Watched(mapped_shard.MappedShard):
         def __setattr__(self, name, value):
             if name == "_times" and value is not None:  # another thread looks at this moment
                 assert 0 not in self.checked
