@@ -26,7 +26,7 @@ from voxarray.cohort.run.build import ExecutionOptions, build
 from voxarray.cohort.run.interrupts import Stopped
 from voxarray.cohort.run.job import Job
 from voxarray.cohort.run.progress import ProgressListener
-from voxarray.cohort.run.tally import Tally
+from voxarray.cohort.run.result_counts import Tally
 from voxarray.core import portable
 from voxarray.storage import synced_names
 

@@ -20,7 +20,7 @@ from voxarray.cohort.run.build import ExecutionOptions, carry_out
 from voxarray.cohort.run.engine_choice import choose_engine
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
-from voxarray.cohort.run.tally import Tally
+from voxarray.cohort.run.result_counts import Tally
 from voxarray.cohort.run.task import Result
 from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayWarning

@@ -50,8 +50,8 @@ from voxarray.cohort.run.plan_checks import (
 )
 from voxarray.cohort.run.progress import ProgressListener
 from voxarray.cohort.run.result import CohortResult
+from voxarray.cohort.run.result_counts import Tally
 from voxarray.cohort.run.staging_folder import remove_staging, sweep
-from voxarray.cohort.run.tally import Tally
 from voxarray.cohort.run.task import Result
 from voxarray.cohort.run.unheard import note_unheard
 from voxarray.cohort.run.worklist import absent_among, sorted_out

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from voxarray.cohort.catalogue.finalise import Summary
 from voxarray.cohort.catalogue.part_failures import Failed
 from voxarray.cohort.plan.item import Failure, Item
-from voxarray.cohort.run.tally import Tally
+from voxarray.cohort.run.result_counts import Tally
 
 _THERE = ("converted", "present")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from voxarray.cohort.catalogue.finalise import Summary
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.run.progress import ProgressListener
-from voxarray.cohort.run.tally import Tally
+from voxarray.cohort.run.result_counts import Tally
 from voxarray.cohort.run.task import Result
 
 
