@@ -18,7 +18,7 @@ import voxarray as vx
 from voxarray.cli import main
 from voxarray.cohort.catalogue import finalise as finalise_module
 from voxarray.cohort.catalogue.journal import lines
-from voxarray.cohort.catalogue.replacement import replace_catalogue
+from voxarray.cohort.catalogue.replaced_catalogue import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.run import batches, task, throttle
 from voxarray.cohort.run import build as build_module

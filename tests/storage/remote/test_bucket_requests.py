@@ -17,7 +17,7 @@ from voxarray.archive.verify import verify
 from voxarray.cli import main
 from voxarray.cohort.catalogue import kept_manifests, manifest_entries
 from voxarray.cohort.catalogue.manifest_entries import entries_of
-from voxarray.cohort.catalogue.replacement import replace_catalogue
+from voxarray.cohort.catalogue.replaced_catalogue import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.run import build
 from voxarray.core.errors import ArchiveExistsError, MissingDataError, MissingFileError

@@ -14,7 +14,7 @@ from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.journal import records_of_failing
 from voxarray.cohort.catalogue.namesakes import Namesakes, Places, namesakes, warn_of_namesakes
 from voxarray.cohort.catalogue.pipelines import pipeline_of
-from voxarray.cohort.catalogue.replacement import replace_catalogue, version_in_bucket
+from voxarray.cohort.catalogue.replaced_catalogue import replace_catalogue, version_in_bucket
 from voxarray.cohort.catalogue.report_files import Missing
 from voxarray.cohort.discover import bids
 from voxarray.cohort.folder import CohortLayout, archive_name

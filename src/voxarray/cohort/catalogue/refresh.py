@@ -7,7 +7,7 @@ from typing import Any
 
 from voxarray.cohort.catalogue import manifest_entries, parquet
 from voxarray.cohort.catalogue import rows as catalogue
-from voxarray.cohort.catalogue.replacement import replace_catalogue
+from voxarray.cohort.catalogue.replaced_catalogue import replace_catalogue
 from voxarray.cohort.folder import CohortLayout
 from voxarray.storage.small_files import is_file, real_path
 
