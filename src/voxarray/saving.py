@@ -30,7 +30,7 @@ from voxarray.geometry.pyramid_levels import Levels
 from voxarray.source.base import Source
 from voxarray.source.storable import refuse_beyond_disks
 from voxarray.statistics.decoded_copies import staged, when_staged
-from voxarray.storage.archive_names import is_zip_name
+from voxarray.storage.archive_suffixes import is_zip_name
 from voxarray.storage.destination import destination_of, local_destination
 from voxarray.storage.outer_archive import refuse_place_in_archive
 from voxarray.storage.remote.address import is_url

@@ -52,7 +52,7 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 from voxarray.core.progress import Progress
-from voxarray.storage.archive_names import is_zip_name
+from voxarray.storage.archive_suffixes import is_zip_name
 from voxarray.storage.remote import retries
 from voxarray.storage.remote.objects import Stamp
 from voxarray.storage.remote.writing import Body, WritableObjects

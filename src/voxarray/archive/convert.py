@@ -24,7 +24,7 @@ from voxarray.geometry.grid import Grid
 from voxarray.geometry.grid_difference import difference
 from voxarray.geometry.layout import Factors
 from voxarray.source.base import Source
-from voxarray.storage.archive_names import is_zip_name
+from voxarray.storage.archive_suffixes import is_zip_name
 from voxarray.storage.destination import destination_of
 
 LABEL_SHA256 = "label_sha256"

@@ -11,7 +11,7 @@ from voxarray.archive import documents
 from voxarray.archive.manifest import is_key
 from voxarray.archive.metadata import OME_VERSION
 from voxarray.core.errors import FormatError
-from voxarray.storage.archive_names import ENDS_OF_STORES
+from voxarray.storage.archive_suffixes import ENDS_OF_STORES
 
 FOLDER = "labels"
 LIST = f"{FOLDER}/zarr.json"

@@ -25,7 +25,7 @@ from voxarray.core.errors import (
     VoxarrayError,
 )
 from voxarray.core.progress import Progress
-from voxarray.storage.archive_names import is_zip_name
+from voxarray.storage.archive_suffixes import is_zip_name
 from voxarray.storage.atomic_write import followed
 from voxarray.storage.destination import destination_of, local_destination
 from voxarray.storage.remote.address import is_url

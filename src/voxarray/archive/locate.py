@@ -20,7 +20,7 @@ from voxarray.core.errors import (
     naming_errors_of_system,
     of_system,
 )
-from voxarray.storage.archive_names import HIERARCHY_SUFFIX, ZIP_SUFFIXES
+from voxarray.storage.archive_suffixes import HIERARCHY_SUFFIX, ZIP_SUFFIXES
 from voxarray.storage.file_identity import FileIdentity
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.store import Store, TreeStore

@@ -11,7 +11,7 @@ from voxarray.archive import zip_file
 from voxarray.archive.added_content import manifest_at, refuse_additions
 from voxarray.archive.bucket_staging import BucketStaging, bucket_staging
 from voxarray.archive.staging import Staging, publish, staging
-from voxarray.storage.archive_names import is_zip_name
+from voxarray.storage.archive_suffixes import is_zip_name
 from voxarray.storage.destination import destination_of
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.uploads import uploading

@@ -27,7 +27,7 @@ from voxarray.core.disk import sync, write_new
 from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import ChecksumError
 from voxarray.core.portable import BINARY, CLOEXEC
-from voxarray.storage.archive_names import ZIP_SUFFIX
+from voxarray.storage.archive_suffixes import ZIP_SUFFIX
 from voxarray.storage.store import Blob, FileBlob
 
 _OME = {"version": OME_VERSION, "zipFile": {"centralDirectory": {"jsonFirst": True}}}

@@ -10,7 +10,7 @@ from pathlib import Path
 from voxarray.cohort.folder import CohortLayout
 from voxarray.core.errors import AccessDeniedError, FormatError
 from voxarray.formats.registry import writable_format
-from voxarray.storage.archive_names import ENDS_OF_STORES
+from voxarray.storage.archive_suffixes import ENDS_OF_STORES
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.small_files import is_file, real_path
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from voxarray.core.errors import MissingFileError, VoxarrayError
-from voxarray.storage.archive_names import FOLDER_SUFFIX, ZIP_SUFFIX
+from voxarray.storage.archive_suffixes import FOLDER_SUFFIX, ZIP_SUFFIX
 from voxarray.storage.destination import destination_of
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import beginning_of, is_file, names_in, side_by_side

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from voxarray.storage.archive_names import ZIP_SUFFIXES
+from voxarray.storage.archive_suffixes import ZIP_SUFFIXES
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 """What follows the suffix of a file that is compressed as a whole."""

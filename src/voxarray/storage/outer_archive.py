@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from voxarray.core.errors import FormatError
-from voxarray.storage.archive_names import HIERARCHY_SUFFIX
+from voxarray.storage.archive_suffixes import HIERARCHY_SUFFIX
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import is_file, real_path
 

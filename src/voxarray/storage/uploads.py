@@ -12,7 +12,7 @@ from voxarray.core import settings
 from voxarray.core.disk import refusal
 from voxarray.core.error_messages import REPLACED_WITHOUT
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
-from voxarray.storage.archive_names import is_zip_name
+from voxarray.storage.archive_suffixes import is_zip_name
 from voxarray.storage.hidden_folders import hidden_folder
 from voxarray.storage.remote import retries
 from voxarray.storage.remote.address import Address

@@ -9,7 +9,7 @@ from typing import Any
 from voxarray.core.errors import ArchiveError, VoxarrayError
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.registry import writable_format
-from voxarray.storage.archive_names import is_zip_name
+from voxarray.storage.archive_suffixes import is_zip_name
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.saved_together import KEY, SavedTogether, facts_of_call
 from voxarray.storage.store import SMALL

@@ -25,7 +25,7 @@ from voxarray.core.errors import (
     TransportError,
     VoxarrayError,
 )
-from voxarray.storage.archive_names import FOLDER_SUFFIX
+from voxarray.storage.archive_suffixes import FOLDER_SUFFIX
 from voxarray.storage.remote.address import Address, is_url
 from voxarray.storage.store import Store, TreeStore
 

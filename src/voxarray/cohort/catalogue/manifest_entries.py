@@ -16,7 +16,7 @@ from voxarray.cohort.catalogue.entry import Entry, entry_if_there, entry_in, ent
 from voxarray.cohort.catalogue.kept_manifests import Kept
 from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.core import settings
-from voxarray.storage.archive_names import FOLDER_SUFFIX
+from voxarray.storage.archive_suffixes import FOLDER_SUFFIX
 from voxarray.storage.remote.address import is_url
 
 if TYPE_CHECKING:

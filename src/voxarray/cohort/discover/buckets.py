@@ -17,7 +17,7 @@ from voxarray.formats.registry import (
     names_archive,
     searched_suffixes,
 )
-from voxarray.storage.archive_names import ZIP_SUFFIXES
+from voxarray.storage.archive_suffixes import ZIP_SUFFIXES
 from voxarray.storage.remote.address import OBJECT_STORES, Address, is_url
 from voxarray.storage.remote.writing import WritableObjects
 

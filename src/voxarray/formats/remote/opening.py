@@ -10,7 +10,7 @@ from voxarray.formats.remote.downloaded import DownloadedSource
 from voxarray.formats.remote.nifti import open_remote_nifti
 from voxarray.formats.zarr.read import open_located
 from voxarray.source.base import Source
-from voxarray.storage.archive_names import ZIP_SUFFIXES
+from voxarray.storage.archive_suffixes import ZIP_SUFFIXES
 from voxarray.storage.remote.address import Address
 from voxarray.storage.remote.file import RemoteFile
 from voxarray.storage.remote.transport import objects_at
