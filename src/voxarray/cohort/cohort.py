@@ -17,7 +17,7 @@ from voxarray.cohort.catalogue.member import Member, Part
 from voxarray.cohort.catalogue.query import matching
 from voxarray.cohort.chosen_names import Several, name_at, several_names
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.plan.names import slug
+from voxarray.cohort.plan.archive_names import slug
 from voxarray.cohort.run.build import ExecutionOptions
 from voxarray.cohort.run.result import CohortResult
 from voxarray.core.errors import MissingFileError, UnsupportedError, VoxarrayError

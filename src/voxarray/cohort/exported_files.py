@@ -12,10 +12,10 @@ import numpy as np
 from voxarray.archive.partial_writes import PartialWrite
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.exported_names import Name, refuse_linked_place, target_of
+from voxarray.cohort.plan.archive_names import slug
 from voxarray.cohort.plan.failures import failure_of, redact_paths
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Failure, Header, Input, Item
-from voxarray.cohort.plan.names import slug
 from voxarray.cohort.plan.opening import Opened
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.job import Job

@@ -20,11 +20,11 @@ from voxarray.cohort.mapped_opener import (
 )
 from voxarray.cohort.mapped_sources import MappedSources, layer_of
 from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.archive_names import slug
 from voxarray.cohort.plan.described import description_digest
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item, Layer
-from voxarray.cohort.plan.names import slug
 from voxarray.cohort.plan.planning import header_of
 from voxarray.core.errors import VoxarrayError
 from voxarray.image import LabelMap

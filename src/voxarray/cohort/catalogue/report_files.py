@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.archive_names import shown
 from voxarray.cohort.plan.item import Failure
-from voxarray.cohort.plan.names import shown
 from voxarray.core.printable import printable
 from voxarray.storage.small_files import Put, side_by_side, write_if_other
 

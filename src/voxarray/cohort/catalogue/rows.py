@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from voxarray.cohort.catalogue import parquet
 from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.plan.archive_names import shown
 from voxarray.cohort.plan.item import Failure, Item
-from voxarray.cohort.plan.names import shown
 from voxarray.storage.small_files import Put, write_if_other
 
 if TYPE_CHECKING:

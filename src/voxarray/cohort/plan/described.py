@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from voxarray.cohort.plan.archive_names import text_digest
 from voxarray.cohort.plan.code_digest import code_digest, inner_codes
-from voxarray.cohort.plan.names import text_digest
 from voxarray.cohort.plan.own_classes import attributes, is_own, members, own_classes
 from voxarray.core.history import plain
 from voxarray.image import Image

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from voxarray.archive.metadata import Label
 from voxarray.archive.options import LabelLayer
+from voxarray.cohort.plan.archive_names import text_digest
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
-from voxarray.cohort.plan.names import text_digest
 from voxarray.core.errors import FormatError, MissingFileError, SourceChangedError
 from voxarray.core.sent_records import SentRecord
 from voxarray.formats.registry import names_archive, open_source

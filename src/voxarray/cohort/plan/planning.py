@@ -15,12 +15,12 @@ from voxarray.archive.outline import Outline
 from voxarray.cohort.discover import bids
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.archive_names import slug, text_digest
 from voxarray.cohort.plan.changed_options import given
 from voxarray.cohort.plan.divided_series import SERIES, warn_of_divided
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
-from voxarray.cohort.plan.names import slug, text_digest
 from voxarray.cohort.plan.opening import open_series
 from voxarray.cohort.plan.plan import Plan, archive_key
 from voxarray.cohort.plan.retained_fields import kept_of

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from voxarray.cohort.plan.names import shown
+from voxarray.cohort.plan.archive_names import shown
 from voxarray.core.errors import FormatError, VoxarrayWarning
 from voxarray.formats.dicom.detect import dicom_files, is_dicom
 from voxarray.formats.nifti.read import open_nifti

@@ -9,8 +9,8 @@ from functools import lru_cache
 from voxarray.cohort.catalogue import manifest_entries
 from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.folder import CohortLayout, is_archive_there
+from voxarray.cohort.plan.archive_names import slug
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.plan.names import slug
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.error_messages import FOR_ALL

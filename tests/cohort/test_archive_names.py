@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import voxarray as vx
 from voxarray.cohort.catalogue.member import Member, Part
-from voxarray.cohort.plan.names import slug
+from voxarray.cohort.plan.archive_names import slug
 from voxarray.core.errors import StateError
 
 
