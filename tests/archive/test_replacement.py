@@ -17,7 +17,7 @@ from voxarray.archive.generations import REPLACED
 from voxarray.archive.manifest import KEY
 from voxarray.archive.options import Options
 from voxarray.archive.verify import verify
-from voxarray.cohort.run.added_content import refuse_to_lose
+from voxarray.cohort.run.lost_additions import refuse_to_lose
 from voxarray.source.array import ArraySource
 
 NEW = blobs(SHAPE, "i2", 9)

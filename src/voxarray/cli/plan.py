@@ -17,8 +17,8 @@ from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.plan.previous import previous_plan
 from voxarray.cohort.run.absent_labels import warn_of_absent_labels
-from voxarray.cohort.run.added_content import warn_of_additions
 from voxarray.cohort.run.build import discover_inputs, make_plan
+from voxarray.cohort.run.lost_additions import warn_of_additions
 from voxarray.cohort.run.plan_states import counted, states_of
 from voxarray.core.printable import printable
 from voxarray.storage.remote.address import is_url

@@ -20,7 +20,7 @@ from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener
 from voxarray.cohort.plan.plan import Plan
-from voxarray.cohort.run.added_content import additions
+from voxarray.cohort.run.lost_additions import additions
 from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError
 from voxarray.core.progress import Progress
 from voxarray.storage.saved_together import SavedTogether, apart

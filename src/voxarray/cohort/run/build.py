@@ -27,7 +27,6 @@ from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of
 from voxarray.cohort.plan.previous import plan_or_archives, put_in_place
-from voxarray.cohort.run.added_content import warn_of_deletions
 from voxarray.cohort.run.engine_choice import choose_engine
 from voxarray.cohort.run.interrupts import (
     ASKED_TO_END,
@@ -37,6 +36,7 @@ from voxarray.cohort.run.interrupts import (
 )
 from voxarray.cohort.run.job import Engine, Job
 from voxarray.cohort.run.left_labels import LeftLabels
+from voxarray.cohort.run.lost_additions import warn_of_deletions
 from voxarray.cohort.run.number_checks import is_count, require_part
 from voxarray.cohort.run.overtaken import note_overtaken
 from voxarray.cohort.run.plan_checks import (

@@ -16,8 +16,8 @@ from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import Opener
-from voxarray.cohort.run.added_content import is_refused
 from voxarray.cohort.run.job import Job
+from voxarray.cohort.run.lost_additions import is_refused
 from voxarray.cohort.run.task import peak_of
 from voxarray.cohort.run.throttle import HERE
 from voxarray.core import settings

@@ -13,7 +13,7 @@ from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.changed_options import changed_options
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.plan import Plan
-from voxarray.cohort.run.added_content import is_refused
+from voxarray.cohort.run.lost_additions import is_refused
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import ArchiveExistsError
 

@@ -22,8 +22,8 @@ from voxarray.cohort.plan.failures import FATAL, UNEXPECTED, failure_of, redact_
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.run.absent_labels import refuse_to_leave_out
-from voxarray.cohort.run.added_content import refuse_to_lose
 from voxarray.cohort.run.captured_warnings import capture_warnings
+from voxarray.cohort.run.lost_additions import refuse_to_lose
 from voxarray.cohort.run.prepared import Prepared, prepare
 from voxarray.cohort.run.resource_usage import metered
 from voxarray.cohort.run.throttle import HERE
