@@ -32,8 +32,8 @@ from voxarray.inference.predicted import Outline, Predicted, Report, gathered
 from voxarray.inference.probe import Probe, probe
 from voxarray.inference.provenance import identity_of
 from voxarray.inference.reduction import Reduction
-from voxarray.inference.rehearsal import require_writable
 from voxarray.inference.volume_job import VolumeJob
+from voxarray.inference.writable_format import require_writable
 from voxarray.saving import projected_peak, save
 from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
