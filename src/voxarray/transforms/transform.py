@@ -28,7 +28,7 @@ from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
 from voxarray.transforms.argument_names import argument_names
-from voxarray.transforms.kinds import ONLY, parsed
+from voxarray.transforms.input_kinds import ONLY, parsed
 from voxarray.transforms.mask_history import with_mask
 
 Data = TypeVar("Data")
