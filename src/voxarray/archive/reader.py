@@ -61,7 +61,7 @@ class ShardedArray:
         """Voxels at the product of four ranges (n, z, y, x); steps may be negative.
 
         Memory: the result, and per thread one encoded and one decoded chunk; of a remote archive,
-        encoded chunks that lie together, up to `voxarray.archive.requests.LARGEST_REQUEST`.
+        encoded chunks that lie together, up to `voxarray.archive.joined_requests.LARGEST_REQUEST`.
 
         Args:
             ranges: Which voxels.

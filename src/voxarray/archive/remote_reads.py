@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive import requests
+from voxarray.archive import joined_requests
 from voxarray.archive.accelerated import Box
 from voxarray.archive.codecs import Codec
+from voxarray.archive.joined_requests import Extent
 from voxarray.archive.kept_box import KeptBox
 from voxarray.archive.kept_chunks import Kept, KeptChunks
 from voxarray.archive.read_ahead import ByAnother, Named, read_ahead
 from voxarray.archive.read_jobs import Chunks, Job, needed, share
 from voxarray.archive.remote_requests import Request, by_shard, chunk_name, claimed, place
-from voxarray.archive.requests import Extent
 from voxarray.archive.shard import ShardHandle
 from voxarray.core import memory, settings, thread_pools
 from voxarray.core.error_messages import MAKE_AGAIN
@@ -180,7 +180,9 @@ class RemoteRead:
                 name = chunk_name(group, offset, length)
                 if not (ahead.is_under_way(name) or cache.holds(name)):
                     extents.append(Extent(job, offset, length))
-            for joined in requests.joined(extents, most=min(room, requests.LARGEST_REQUEST)):
+            for joined in joined_requests.joined(
+                extents, most=min(room, joined_requests.LARGEST_REQUEST)
+            ):
                 chunks = [
                     Named(chunk_name(group, one.offset, one.length), one.offset, one.length)
                     for one in joined
@@ -223,7 +225,7 @@ class RemoteRead:
                     extents.append(extent)
             found_requests += [
                 Request(position, shard, group, shard_jobs)
-                for shard_jobs in requests.joined(extents)
+                for shard_jobs in joined_requests.joined(extents)
             ]
         return found_requests
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from voxarray.archive import requests
+from voxarray.archive import joined_requests
+from voxarray.archive.joined_requests import Extent
 from voxarray.archive.read_ahead import ByAnother, Coming, read_ahead
 from voxarray.archive.read_jobs import Job
-from voxarray.archive.requests import Extent
 from voxarray.archive.shard import ShardHandle
 from voxarray.geometry.layout import Index4
 from voxarray.storage.store import Blob
@@ -101,7 +101,7 @@ def claimed(
                 rest.append(extent)
             else:
                 found.append(replace(request, extents=[extent], coming=coming))
-        found += [replace(request, extents=extents) for extents in requests.joined(rest)]
+        found += [replace(request, extents=extents) for extents in joined_requests.joined(rest)]
     return found
 
 

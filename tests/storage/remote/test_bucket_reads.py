@@ -71,11 +71,11 @@ def test_requests_at_once_stay_below_the_setting(server, bucket, monkeypatch):
 
     import dask.config
 
-    from voxarray.archive import requests
+    from voxarray.archive import joined_requests
 
     voxels = save(bucket)
-    monkeypatch.setattr(requests, "LARGEST_REQUEST", 1)
-    monkeypatch.setattr(requests.joined, "__defaults__", (0, 1))
+    monkeypatch.setattr(joined_requests, "LARGEST_REQUEST", 1)
+    monkeypatch.setattr(joined_requests.joined, "__defaults__", (0, 1))
     lock, now, most = threading.Lock(), 0, 0
 
     def before(_):

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxarray.archive.requests import Extent, joined
+from voxarray.archive.joined_requests import Extent, joined
 
 
 @given(
