@@ -18,11 +18,11 @@ from voxarray.core.progress import ProgressOption
 from voxarray.geometry.pyramid_levels import Levels
 from voxarray.geometry.selection import Selection
 from voxarray.image import _equality
-from voxarray.image._absent import AbsentMixin
 from voxarray.image._aliasing import may_alias
 from voxarray.image._arguments import affine_argument, voxels_argument
 from voxarray.image._conversion import ConversionMixin
 from voxarray.image._geometry import GeometryMixin
+from voxarray.image._missing_attributes import MissingAttributesMixin
 from voxarray.image._origin import Origin, PathLike
 from voxarray.image._plotting import PlotMixin
 from voxarray.image._preprocessing import PreprocessingMixin
@@ -48,7 +48,7 @@ class Image(
     ConversionMixin,
     PreprocessingMixin,
     RefusedOperatorsMixin,
-    AbsentMixin,
+    MissingAttributesMixin,
     ImageState,
 ):
     """One medical image: voxels (C, W, H, D) and where they are in the patient.

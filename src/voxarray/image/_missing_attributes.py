@@ -1,11 +1,11 @@
-"""What an image says of an attribute that it has not."""
+"""What an image says of an attribute that it does not have."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 
-class AbsentMixin:
+class MissingAttributesMixin:
     """The error of a missing attribute, with what to use instead of another library's name."""
 
     if not TYPE_CHECKING:  # a type checker would take every attribute for one that exists
