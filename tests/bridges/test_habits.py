@@ -9,11 +9,9 @@ import pytest
 import torch
 import torchio as tio
 import xarray as xr
-from click.testing import CliRunner
 from torch.utils.data import DataLoader
 
 import voxarray as vx
-from voxarray.cli import main
 from voxarray.testing.counting import count_reads
 
 
@@ -215,20 +213,3 @@ def test_nilearn_takes_it_for_its_own(scan):
     again = vx.ScalarImage.from_nibabel(smoothed)
     np.testing.assert_allclose(again.affine, scan.affine)
     assert mean_img([scan.to_nibabel()], copy_header=True).shape == scan.spatial_shape
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_for_a_shell(shell):
-    done = CliRunner().invoke(main, ["completion", shell])
-    assert done.exit_code == 0
-    assert "_VOXARRAY_COMPLETE" in done.output
-    completed = CliRunner().invoke(
-        main,
-        prog_name="voxarray",
-        env={
-            "_VOXARRAY_COMPLETE": f"{shell}_complete",
-            "COMP_WORDS": "voxarray comp",
-            "COMP_CWORD": "1" if shell != "fish" else "comp",
-        },
-    )
-    assert "completion" in completed.output

@@ -147,22 +147,6 @@ def test_a_history_is_no_pipeline_for_others_and_says_so(cohort, tmp_path):
     assert truth(tmp_path / "first") == truth(tmp_path / "third")
 
 
-def test_a_file_without_history_says_so(cohort, tmp_path):
-    save(tmp_path / "a.nii")
-    done = run("history", tmp_path / "a.nii")
-    assert done.exit_code == 1
-    assert "NO_HISTORY" in done.stderr
-
-
-def test_a_history_that_cannot_be_done_again_is_refused(tmp_path):
-    image = vx.ScalarImage(save(tmp_path / "a.nii"))
-    vx.Lambda(_negated)(image).save(tmp_path / "a.ome.zarr")
-    done = run("history", tmp_path / "a.ome.zarr")
-    assert done.exit_code == 1
-    assert "BAD_ARGUMENT" in done.stderr
-    assert "Lambda" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("text", "code"),
     [

@@ -1,62 +1,18 @@
-"""The command line: what each option does, and how commands end."""
+"""``voxarray convert``: what each option does, and how it ends."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli_samples import AFFINE, made, run, save, voxels
 
 from voxarray.archive.source import open_archive
 from voxarray.archive.verify import verify
-from voxarray.cli import main
 from voxarray.geometry.selection import Selection
-
-AFFINE = np.array([[0, -1.0, 0, 9], [0, 0, 2.0, -4], [1.5, 0, 0, 3], [0, 0, 0, 1]])
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def save(path: Path, seed: int = 0, shape: tuple[int, ...] = (20, 18, 16)) -> Path:
-    """A NIfTI file of small labels-like numbers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    array = np.random.default_rng(seed).integers(0, 4, shape).astype(np.int16)
-    nib.save(nib.Nifti1Image(array, AFFINE), path)
-    return path
-
-
-def made(folder: Path) -> list[Path]:
-    """Archives of a cohort, in the order of their names."""
-    return sorted((folder / "subjects").iterdir())
-
-
-def voxels(path: Path) -> np.ndarray:
-    opened = open_archive(path)
-    return opened.read(Selection.whole(opened.shape))[0]
-
-
-@pytest.fixture
-def scan(tmp_path) -> Path:
-    return save(tmp_path / "scan.nii.gz")
-
-
-@pytest.fixture
-def truth(scan) -> np.ndarray:
-    return np.asanyarray(nib.load(scan).dataobj)
-
-
-# --- convert --------------------------------------------------------------------------------------
 
 
 def test_convert_into_a_folder_and_to_a_name(tmp_path, scan, truth):
@@ -230,100 +186,3 @@ def test_an_archive_converts_to_another(tmp_path, scan, truth):
     assert run("convert", scan, tmp_path / "a.ome.zarr").exit_code == 0
     assert run("convert", tmp_path / "a.ome.zarr", tmp_path / "b.ozx", "--chunk", 8).exit_code == 0
     assert np.array_equal(voxels(tmp_path / "b.ozx"), truth)
-
-
-# --- verify ---------------------------------------------------------------------------------------
-
-
-def test_verify(tmp_path, scan):
-    run("convert", scan, tmp_path / "out/a.ome.zarr")
-    run("convert", scan, tmp_path / "out/b.ozx")
-    good = run("verify", tmp_path / "out")
-    assert good.exit_code == 0
-    assert good.output.count(": OK") == 2
-    shard = tmp_path / "out/a.ome.zarr/scale0/image/c/0/0/0/0"
-    os.truncate(shard, 50)
-    bad = run("verify", tmp_path / "out")
-    assert bad.exit_code == 3
-    assert "BAD_CHECKSUM: scale0/image/c/0/0/0/0" in bad.stderr
-    assert bad.stderr.count("scale0/image/c/0/0/0/0") == 1  # the file is named once
-    assert "sizes only" not in good.output
-    quick = run("verify", tmp_path / "out", "--quick")
-    assert "BAD_SIZE: scale0/image/c/0/0/0/0: has 50 bytes" in quick.stderr
-    assert quick.stdout.endswith("sizes only; checksums were not compared\n")
-    assert run("verify", tmp_path / "out/a.ome.zarr").exit_code == 1
-    assert run("verify", tmp_path / "nowhere").exit_code == 1
-    assert run("verify", scan).exit_code == 1
-
-
-def test_verify_source(tmp_path, scan):
-    run("convert", scan, tmp_path / "a.ome.zarr")
-    assert run("verify", tmp_path / "a.ome.zarr", "--source", scan).exit_code == 0
-    array = np.asanyarray(nib.load(scan).dataobj).copy()
-    array[7, 8, 9] += 1
-    nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "voxel.nii.gz")
-    voxel = run("verify", tmp_path / "a.ome.zarr", "--source", tmp_path / "voxel.nii.gz")
-    assert voxel.exit_code == 1
-    assert "VOXEL_MISMATCH" in voxel.stderr
-    assert "(0, 7, 8, 9)" in voxel.stderr
-    array[7, 8, 9] -= 1
-    moved = AFFINE.copy()
-    moved[0, 3] += 0.01
-    nib.save(nib.Nifti1Image(array, moved), tmp_path / "moved.nii.gz")
-    place = run("verify", tmp_path / "a.ome.zarr", "--source", tmp_path / "moved.nii.gz")
-    assert "AFFINE_MISMATCH" in place.stderr
-    save(tmp_path / "shape.nii.gz", shape=(5, 5, 5))
-    shape = run("verify", tmp_path / "a.ome.zarr", "--source", tmp_path / "shape.nii.gz")
-    assert "SHAPE_MISMATCH" in shape.stderr
-    run("convert", scan, tmp_path / "b.ome.zarr")
-    several = run("verify", tmp_path / "a.ome.zarr", tmp_path / "b.ome.zarr", "--source", scan)
-    assert several.exit_code == 2
-
-
-# --- info -----------------------------------------------------------------------------------------
-
-
-def test_info(tmp_path, scan):
-    run("convert", scan, tmp_path / "a.ozx", "--levels", 2)
-    for path in (scan, tmp_path / "a.ozx"):
-        result = run("info", path)
-        assert result.exit_code == 0
-        for fact in (str(path), "(1, 20, 18, 16)", "1.5 x 1 x 2 mm", "SLA+", "int16"):
-            assert fact in result.output
-    assert "levels       2" in run("info", tmp_path / "a.ozx").output
-    assert run("info", tmp_path / "absent.nii").exit_code == 1
-    assert run("info", scan, tmp_path / "absent.nii").exit_code == 3
-
-
-def test_info_tells_limits_and_where_they_come_from(scan):
-    result = run("info", "--limits")
-    assert result.exit_code == 0
-    for part in ("the machine's memory", "sched_getaffinity", "budget", "block cache", "threads"):
-        assert part in result.output
-    assert "orientation" not in result.output
-    assert "orientation" in run("info", "--limits", scan).output
-    assert run("info").exit_code == 2
-
-
-def test_info_of_a_series_with_a_scaling(tmp_path):
-    image = nib.Nifti1Image(np.zeros((4, 5, 6, 7), np.int16), AFFINE)
-    image.header.set_zooms((1, 1, 1, 2.5))
-    image.header.set_xyzt_units("mm", "sec")
-    nib.save(image, tmp_path / "a.nii")
-    data = bytearray((tmp_path / "a.nii").read_bytes())
-    data[112:120] = np.array([0.5, 3], "<f4").tobytes()
-    (tmp_path / "a.nii").write_bytes(data)
-    output = run("info", tmp_path / "a.nii").output
-    assert "C is time in steps of 2.5 s" in output
-    assert "float32, stored as int16 x 0.5 +3" in output
-
-
-def test_the_program_runs_by_its_name(scan):
-    program = Path(sys.executable).with_name("voxarray")
-    if not program.exists():
-        pytest.skip("voxarray is not installed beside this interpreter")
-    done = subprocess.run([program, "info", scan], capture_output=True, text=True, check=True)
-    assert "(1, 20, 18, 16)" in done.stdout
-    listed = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
-    commands = ("catalogue", "clean", "convert", "demo", "finalise", "info", "plan", "verify")
-    assert all(name in listed.stdout for name in commands)
