@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 import voxarray as vx
-from scans import AFFINE, voxels
+from scans import AFFINE, voxels, write
 
 monai = pytest.importorskip("monai.data")
 transforms = pytest.importorskip("monai.transforms")
@@ -154,3 +155,25 @@ def test_lazy_transforms_that_wait_are_not_forgotten():
     applied, _ = transforms.lazy.functional.apply_pending(waiting)
     flipped = vx.ScalarImage.from_monai(applied)
     np.testing.assert_allclose(flipped.numpy(), tensor.numpy()[:, ::-1])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_image_as_monai_loads_it(tmp_path):
+    monai = pytest.importorskip("monai.data")
+    transforms = pytest.importorskip("monai.transforms")
+    path = write(tmp_path / "a.nii", voxels((1, 3, 4, 5)))
+    image = vx.ScalarImage(path, age=7)
+    tensor = image.to_monai()
+    assert isinstance(tensor, monai.MetaTensor)
+    theirs = transforms.LoadImage(image_only=True, ensure_channel_first=True, dtype=None)(path)
+    np.testing.assert_array_equal(tensor, theirs)
+    np.testing.assert_array_equal(tensor.affine, theirs.affine)
+    for key in ("space", "filename_or_obj"):
+        assert tensor.meta[key] == theirs.meta[key]
+    np.testing.assert_array_equal(tensor.meta["original_affine"], theirs.meta["original_affine"])
+    assert tensor.meta["age"] == 7
+    turned = transforms.Orientation("RAS", labels=None)(tensor)
+    canonical = nib.as_closest_canonical(nib.load(path))
+    np.testing.assert_array_equal(turned[0], canonical.dataobj)
+    np.testing.assert_allclose(turned.affine, canonical.affine)
+    np.testing.assert_array_equal(image.affine, nib.load(path).affine)

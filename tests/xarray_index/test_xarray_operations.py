@@ -16,7 +16,7 @@ import xarray as xr
 import zarr
 
 import voxarray as vx
-from voxarray.core.errors import GridError, PandasIndexError, UnsupportedError, VoxarrayWarning
+from voxarray.core.errors import GridError, PandasIndexError, VoxarrayWarning
 from voxarray.xarray_index.attach import DIMS, affine_of, attach, reattach
 
 
@@ -346,64 +346,6 @@ def test_an_array_that_does_not_say_where_it_is_takes_an_affine(affine):
     assert error.value.code == "NO_SPATIAL_REF"
     image = vx.ScalarImage.from_xarray(foreign(), affine=affine)
     np.testing.assert_array_equal(image.affine, affine)
-
-
-# --- The engine -----------------------------------------------------------------------------------
-
-
-def test_the_engine_takes_paths(tmp_path):
-    for wrong in (b"bytes", (tmp_path / "a").open("wb")):
-        with pytest.raises(UnsupportedError, match="opens paths and URLs") as error:
-            xr.open_dataset(wrong, engine="voxarray")
-        assert error.value.code == "NOT_A_PATH"
-
-
-@pytest.fixture
-def scaled(tmp_path):
-    import nibabel as nib
-
-    image = nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 4), np.eye(4))
-    image.header.set_slope_inter(2, -10)
-    image.to_filename(tmp_path / "a.nii")
-    return tmp_path / "a.nii"
-
-
-@pytest.mark.parametrize("option", [{"mask_and_scale": False}, {"decode_cf": False}])
-def test_the_engine_gives_stored_numbers(scaled, option):
-    opened = xr.open_dataset(scaled, engine="voxarray", **option).image
-    assert opened.dtype == np.int16
-    assert opened.values.ravel().max() == 23
-    restored = opened * opened.attrs["scale_factor"] + opened.attrs["add_offset"]
-    expected = xr.open_dataset(scaled, engine="voxarray", decode_times=False).image
-    np.testing.assert_array_equal(restored, expected)
-
-
-def test_the_engine_knows_its_options(scaled):
-    with pytest.raises(TypeError, match="knows no option"):
-        xr.open_dataset(scaled, engine="voxarray", grupo="a")
-
-
-def test_levels_are_groups_of_a_tree(affine, tmp_path):
-    path = tmp_path / "a.ome.zarr"
-    voxels = np.random.default_rng(0).random((1, 80, 70, 90), np.float32)
-    image = vx.ScalarImage(tensor=voxels, affine=affine)
-    image.save(path)
-    tree = xr.open_datatree(path, engine="voxarray", chunks={})
-    levels = vx.ScalarImage(path).source.levels
-    assert list(tree.children) == [f"scale{n}" for n in range(levels)]
-    assert levels > 1
-    np.testing.assert_array_equal(tree["scale0"].image, voxels)
-    for n in range(levels):
-        level = vx.ScalarImage(path).level(n)
-        np.testing.assert_allclose(tree[f"scale{n}"].to_dataset().vox.affine, level.affine)
-    groups = xr.open_groups(path, engine="voxarray")
-    assert set(groups) == {"/", *(f"/scale{n}" for n in range(levels))}
-    for name in ("scale1", "/scale1"):
-        by_group = xr.open_dataset(path, group=name)
-        assert by_group.identical(xr.open_dataset(path, engine="voxarray", level=1))
-    for name, level in (("scale9", 0), ("labels", 0), ("scale1", 2), ("scale-1", 0)):
-        with pytest.raises(vx.OutOfRangeError, match="Groups are scale0"):
-            xr.open_dataset(path, group=name, level=level)
 
 
 @pytest.mark.parametrize("chunks", [None, {}])
