@@ -1,4 +1,4 @@
-"""Which images a folder holds."""
+"""Which files in a folder are images, what they are called, and in which order they come."""
 
 from __future__ import annotations
 
