@@ -1,157 +1,73 @@
-"""A damaged archive never gives a wrong voxel or a wrong place, and `verify` finds the damage."""
+"""What `verify` reports beside damage: files, links and folders that do not belong; a quick look.
+
+That it finds every damage is tested in `test_damage.py`, what it says of archives that cannot be
+read in `test_refusals.py`, and copies of one fact that disagree in `test_contradictions.py`.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from archive_samples import archive, blobs
+from archive_samples import archive, blobs, whole
 
-from voxarray.archive.source import label_names, open_archive
 from voxarray.archive.verify import verify
-from voxarray.core.errors import VoxarrayError
-from voxarray.geometry.selection import Selection
+from voxarray.storage.store import TreeStore
+from voxarray.storage.zip_store import ZipStore
 
-SHAPE = (1, 9, 5, 7)
-
-FORMS = ("a.ome.zarr", "a.ozx")
+SHARD = "scale0/image/c/0/0/0/0"
 
 
-@pytest.fixture(scope="module", params=FORMS)
-def whole_archive(request, tmp_path_factory):
-    """An archive, what reading all of it gives, and a function that makes it look new."""
-    path = archive(
-        tmp_path_factory.mktemp("damage") / request.param,
-        blobs(SHAPE),
-        labels={"seg": blobs((1, *SHAPE[1:]), "u1", 1)},
-        chunk=2,
-        levels=2,
-    )
-    return path, {name: read() for name, read in reads(path)}
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return archive(tmp_path / "a.ome.zarr", blobs((1, 9, 5, 7)), chunk=2, levels=2)
 
 
-def reads(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Everything that can be read, by name: affine and voxels of all levels, parts, labels."""
-
-    def read(image: str, number: int, key: object) -> bytes:
-        level = open_archive(path / image).level(number)
-        part = level.read(Selection.whole(level.shape)[key])
-        facts = (level.shape, level.dtype.str, level.levels, level.channels, level.label_table)
-        return b"".join([repr(facts).encode(), level.affine.tobytes(), part.tobytes()])
-
-    images = ["", *(f"labels/{name}" for name in ("seg",))]
-    for image, number in itertools.product(images, (0, 1)):
-        for key in ((...,), (slice(3), 1, slice(None, None, -2))):
-            yield f"{image} {number} {key}", lambda a=(image, number, key): read(*a)
-    yield "header", lambda: open_archive(path).nifti_header or b"none"
-    yield "names", lambda: repr(label_names(path)).encode()
+def problems(path: Path) -> list[tuple[str, str]]:
+    return [(problem.code, problem.where) for problem in verify(path)]
 
 
-def wrong_reads(path: Path, truth: dict[str, bytes]) -> list[str]:
-    """Names of reads that give something else than the truth and raise no error of ours."""
-    _look_new(path)
-    wrong = []
-    for name, read in reads(path):
-        try:
-            seen = read()
-        except VoxarrayError as error:
-            # The error of a damaged archive names it, so that it can be found among thousands.
-            if not (error.code.isupper() and str(path) in str(error.path)):
-                wrong.append(f"{name}: {error!r} of {error.path}")
-        else:
-            if seen != truth[name]:
-                wrong.append(name)
-    return wrong
+def test_linked_folders_are_reported(path, tmp_path):
+    shutil.move(path / "scale1", tmp_path / "elsewhere")
+    (path / "scale1").symlink_to(tmp_path / "elsewhere")
+    assert ("SYMLINK", "scale1") in problems(path)
 
 
-def _look_new(path: Path) -> None:
-    # Nothing that this process has cached about the archive is for this one.
-    _look_new.clock += 1
-    identified = path if path.is_file() else path / "manifest.json"
-    if identified.is_file():
-        os.utime(identified, ns=(_look_new.clock,) * 2)
+def test_an_extra_file_is_reported(path):
+    (path / "scale0/notes.txt").write_text("hello")
+    assert problems(path) == [("EXTRA_FILE", "scale0/notes.txt")]
+    assert whole(path).any()  # and does no harm
 
 
-_look_new.clock = 10**18
+@pytest.mark.parametrize("suffix", [".ome.zarr", ".ozx"])
+def test_a_quick_look_opens_nothing_but_the_manifest(tmp_path, monkeypatch, suffix):
+    path = archive(tmp_path / f"a{suffix}", blobs((1, 9, 5, 7)), chunk=2, levels=2)
+    opened = []
+    for store in (TreeStore, ZipStore):
+        original = store.open
 
+        def counted(self, key, original=original):
+            opened.append(key)
+            return original(self, key)
 
-def files(path: Path) -> list[Path]:
-    """All files of an archive."""
-    if path.is_file():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file())
-
-
-@contextmanager
-def content(file: Path, data: bytes | None) -> Iterator[None]:
-    """Let a file hold something else for a while, or be gone."""
-    before = file.read_bytes()
-    if data is None:
-        file.unlink()
-    else:
-        file.write_bytes(data)
-    try:
-        yield
-    finally:
-        file.write_bytes(before)
-
-
-def flips(path: Path, count: int, seed: int) -> Iterator[tuple[Path, bytes]]:
-    """Files with one flipped bit: anywhere in the archive, and in every file at least once."""
-    rng = np.random.default_rng(seed)
-    found = files(path)
-    sizes = np.array([file.stat().st_size for file in found])
-    byte_in = list(rng.integers(0, sizes.sum(), count))
-    starts = np.concatenate([[0], sizes.cumsum()[:-1]])
-    byte_in += [int(start + rng.integers(size)) for start, size in zip(starts, sizes, strict=True)]
-    for position in byte_in:
-        number = int(np.searchsorted(starts, position, side="right")) - 1
-        data = bytearray(found[number].read_bytes())
-        data[position - starts[number]] ^= 1 << int(rng.integers(8))
-        yield found[number], bytes(data)
-
-
-def require_no_harm(path: Path, truth: dict[str, bytes], what: str) -> None:
-    assert wrong_reads(path, truth) == [], what
-    assert verify(path) != [], f"verify misses {what}"
+        monkeypatch.setattr(store, "open", counted)
+    assert verify(path, quick=True) == []
+    assert set(opened) == {"manifest.json"}
 
 
 @pytest.mark.parametrize(
-    ("count", "seed"),
-    [(80, 0), *(pytest.param(500, seed, marks=pytest.mark.slow) for seed in range(1, 5))],
+    ("harm", "code"),
+    [
+        (lambda file: file.unlink(), "MISSING_DATA"),
+        (lambda file: os.truncate(file, 9), "BAD_SIZE"),
+        (lambda file: (file.parent / "more").write_bytes(b"1"), "EXTRA_FILE"),
+        (lambda file: (file.unlink(), file.symlink_to("elsewhere")), "SYMLINK"),
+        (lambda file: (file.unlink(), file.mkdir()), "MISSING_DATA"),
+        (lambda file: (file.unlink(), os.mkfifo(file)), "BAD_SIZE"),
+    ],
 )
-def test_no_flipped_bit_goes_unseen(whole_archive, count, seed):
-    path, truth = whole_archive
-    for file, data in flips(path, count, seed):
-        at = next(n for n, (a, b) in enumerate(zip(data, file.read_bytes(), strict=True)) if a != b)
-        with content(file, data):
-            require_no_harm(path, truth, f"a flip at byte {at} of {file}")
-    _look_new(path)
-    assert verify(path) == []
-
-
-def test_no_missing_short_or_empty_file_goes_unseen(whole_archive):
-    path, truth = whole_archive
-    for file in files(path):
-        data = file.read_bytes()
-        cuts = [data[: len(data) // 2], b""]
-        if file != path:
-            cuts.append(None)
-        for cut in cuts:
-            with content(file, cut):
-                require_no_harm(path, truth, f"{file} with {cut and len(cut)} bytes")
-
-
-def test_no_cut_of_a_zip_goes_unseen(whole_archive):
-    path, truth = whole_archive
-    if path.is_dir():
-        pytest.skip("a folder is cut file by file")
-    data = path.read_bytes()
-    for length in np.linspace(0, len(data) - 1, 40).astype(int):
-        with content(path, data[:length]):
-            require_no_harm(path, truth, f"{path} cut to {length} bytes")
+def test_a_quick_look_names_what_names_and_sizes_tell(path, harm, code):
+    harm(path / SHARD)
+    assert [problem.code for problem in verify(path, quick=True)] == [code]
