@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -141,3 +142,18 @@ def shared_groups(spacing: float = 2.0) -> Dataset:
 def frame_groups(z: float, **groups: Any) -> Dataset:
     """Position of one frame, and whatever else."""
     return item(PlanePositionSequence=group(ImagePositionPatient=[-10, -20, z]), **groups)
+
+
+LPS = np.diag([-1.0, -1, 1, 1])
+
+
+def by_sitk(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels (D, H, W) and affine in RAS+ mm, as SimpleITK reads the only series."""
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    image = reader.Execute()
+    matrix = np.eye(4)
+    axes = np.reshape(image.GetDirection(), (3, 3))
+    matrix[:3, :3] = axes * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image), LPS @ matrix
