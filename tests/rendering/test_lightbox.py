@@ -1,4 +1,4 @@
-"""A lightbox shows the slices that it names; unknown keywords are tested in `test_keywords.py`."""
+"""A lightbox shows the slices that it names (unknown keywords: `test_imshow_options.py`)."""
 
 from __future__ import annotations
 
