@@ -365,16 +365,54 @@ def test_docstrings_of_packages_name_what_is_there(name: str) -> None:
     assert not unknown_names(name, docstring or "")
 
 
-def test_the_architecture_page_names_files_that_are_there() -> None:
-    repository = ROOT.parents[1]
-    page = (repository / "notebooks" / "pages" / "architecture.md").read_text("utf-8")
-    named = set(re.findall(r"`([\w/]+\.pyi?)`", page))
+REPOSITORY = ROOT.parents[1]
+PAGE = REPOSITORY / "notebooks" / "pages" / "architecture.md"
+
+
+@pytest.mark.parametrize("page", [PAGE, REPOSITORY / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_pages_name_files_that_are_there(page: Path) -> None:
+    named = set(re.findall(r"`([\w/]+\.pyi?)`", page.read_text("utf-8")))
     assert "ops/padding.py" in named
-    files = [*ROOT.rglob("*.py*"), *(repository / "tests").rglob("*.py")]
+    files = [*ROOT.rglob("*.py*"), *(REPOSITORY / "tests").rglob("*.py")]
     for folder in ("benchmarks", "notebooks"):
-        files += (repository / folder).glob("*.py")
+        files += (REPOSITORY / folder).glob("*.py")
     missing = {name for name in named if not any(file.match(name) for file in files)}
     assert not missing
+
+
+def rows_of_changes() -> list[str]:
+    """Rows of the tables that say where to change what."""
+    section = PAGE.read_text("utf-8").split("## What a change touches\n")[1]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row != "| change | files |"]
+
+
+def named_paths(row: str) -> Iterator[Path]:
+    """Files and folders that a row names; one without a folder lies in that of the one before."""
+    folder = ROOT
+    for name in re.findall(r"`([\w/]+(?:\.pyi?|/)|tests/[\w/]+)`", row):
+        if name.startswith(("tests/", "benchmarks/", "notebooks/", "src/")):
+            path = REPOSITORY / name
+        elif (folder / name).exists():
+            path = folder / name
+        else:
+            path = ROOT / name
+        yield path
+        folder = path.parent if path.suffix else path
+
+
+def test_each_change_names_files_and_their_tests() -> None:
+    rows = rows_of_changes()
+    assert len(rows) > 70
+    wrong: dict[str, list[str]] = {}
+    for row in rows:
+        files, _, tests = row.partition("Tests: ")
+        bad = [str(path) for path in named_paths(row) if not path.exists()]
+        if not list(named_paths(files)) or not re.search(r"`tests/[\w/]+(\.py)?`", tests):
+            bad.append("names no file, or no test")
+        if bad:
+            wrong[row[:60]] = bad
+    assert not wrong
 
 
 def test_stale_names_in_docstrings_are_seen() -> None:
