@@ -132,7 +132,7 @@ def test_holes_are_errors():
         aggregator.add_batch(data.expand(-1, 2, -1, -1, -1), location)
     for batch in DataLoader(sampler, batch_size=2):
         aggregator.add_batch(batch["t1"]["data"], batch["location"])
-    with pytest.raises(StateError, match="1 times and some 2"):
+    with pytest.raises(StateError, match="patches were added 1 to 2"):
         aggregator.get_output_tensor()
 
 

@@ -217,7 +217,7 @@ def test_the_order_of_the_disk():
 
 
 def test_what_is_refused(subject):
-    with pytest.raises(OutOfRangeError, match="there are 10 patches"):
+    with pytest.raises(OutOfRangeError, match="the number of patches is 10"):
         dataset(subject)[10]
     assert torch.equal(dataset(subject)[-1]["location"], dataset(subject)[9]["location"])
     with pytest.raises(ValueError, match="patches_per_image must be"):

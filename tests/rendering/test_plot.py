@@ -90,7 +90,7 @@ def test_given_axes():
     _, axes = plt.subplots(1, 3)
     assert scan().plot(return_fig=True, show=False, axes=axes) is None
     assert all(axis.images for axis in axes)
-    with pytest.raises(ValueError, match="3 planes to draw, and 2 axes"):
+    with pytest.raises(ValueError, match="axes= holds 2 axes: expected 3"):
         scan().plot(show=False, axes=axes[:2])
 
 

@@ -361,7 +361,7 @@ def test_complex_voxels_have_no_order(transform):
 def test_voxels_that_are_no_numbers(transform):
     for bad in (np.nan, np.inf):
         image = image_of([1, 2, 3, bad])
-        with pytest.raises(vx.StateError, match="1 of its voxels are NaN or infinite") as error:
+        with pytest.raises(vx.StateError, match="1 of its voxels is NaN or infinite") as error:
             transform(image)
         assert error.value.code == "NOT_FINITE"
     chosen = vx.Subject(

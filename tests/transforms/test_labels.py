@@ -218,7 +218,7 @@ def test_refusals():
     with pytest.raises(vx.UnsupportedError, match="labels from -1 to 2") as error:
         vx.OneHot()(image)
     assert error.value.code == "LABEL_WITHOUT_CLASS"
-    with pytest.raises(vx.UnsupportedError, match="4 classes have the labels 0 to 3"):
+    with pytest.raises(vx.UnsupportedError, match="num_classes=4 allows labels from 0 to 3 only"):
         vx.OneHot(4)(vx.LabelMap(tensor=segmentation())).numpy()
     with pytest.raises(ValueError, match="num_classes is positive"):
         vx.OneHot(0)

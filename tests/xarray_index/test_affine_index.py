@@ -85,7 +85,7 @@ class TestIsel:
 
     @pytest.mark.parametrize("key", [6, -7, np.array([0, 6])])
     def test_outside(self, key):
-        with pytest.raises(OutOfRangeError, match="out of range for 6 voxels"):
+        with pytest.raises(OutOfRangeError, match="out of range for an axis of size 6"):
             Axis(range(6)).take(key)
 
     def test_negative_and_empty_lists(self, array):

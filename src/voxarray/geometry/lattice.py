@@ -108,7 +108,7 @@ class Axis:
         outside = (positions < -self.size) | (positions >= self.size)
         if outside.any():
             raise OutOfRangeError(
-                f"index {positions[outside][0]} is out of range for {self.size} voxels"
+                f"index {positions[outside][0]} is out of range for an axis of size {self.size}"
             )
         return np.where(positions < 0, positions + self.size, positions)
 

@@ -63,8 +63,9 @@ class Classes:
         table = tuple(_label(value, name) for value, name in rows.items())
         if model_names and len(model_names) != len(table):
             raise ModelError(
-                f"classes= names {len(table)} classes, but the model has {len(model_names)}: "
-                f"{dict(model_names)}; name each of these, or leave classes= out",
+                f"the number of classes that classes= names is {len(table)}, but the model has "
+                f"{len(model_names)}: {dict(model_names)}; name each of these, or leave classes= "
+                "out",
                 code="CLASSES_CHANGED",
             )
         names = [label.name for label in table]

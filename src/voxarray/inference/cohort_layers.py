@@ -240,8 +240,8 @@ def _interrupted(cohort: Cohort, layer: str) -> str:
     pairs = zip(wanted["subject"], wanted["labels"], strict=True)
     done = len({subject for subject, labels in pairs if layer in labels})
     return (
-        f"the run was asked to end: {done:,} of {len(cohort):,} subjects of the cohort have the "
-        f"layer {layer!r}; make the same call again to go on"
+        f"the run was asked to end: {done:,} of {len(cohort):,} subjects of the cohort "
+        f"{'has' if done == 1 else 'have'} the layer {layer!r}; make the same call again to go on"
     )
 
 

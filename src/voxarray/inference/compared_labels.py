@@ -35,8 +35,9 @@ def checked_label_map(value: Any, role: str) -> Image:
         _refuse_intensities(source, role)
     if source.shape[0] != 1 or source.dtype.kind not in "biuf":
         raise UnsupportedError(
-            f"the {role} has {source.shape[0]} channels of {source.dtype}: expected one channel "
-            "of integer labels; take one of them, image[channel : channel + 1, :, :, :]",
+            f"the {role} has the shape {source.shape} (C, W, H, D) and the type {source.dtype}: "
+            "expected one channel of integer labels; take one channel, such as image[channel : "
+            "channel + 1, :, :, :]",
             code="NO_LABELS",
             path=source.path,
         )

@@ -157,10 +157,10 @@ class Network:
                 logits = logits.flip(dims) if dims else logits
                 if number and logits.shape[1] != total.shape[1]:
                     raise ModelError(
-                        f"model {number // len(views) + 1} of the ensemble returned "
-                        f"{logits.shape[1]} classes for {where()}, but the models before it "
-                        f"returned {total.shape[1]}: all models of an ensemble must predict the "
-                        "same classes",
+                        f"model {number // len(views) + 1} of the ensemble returned predictions "
+                        f"of shape {tuple(logits.shape)} for {where()}, but the models before it "
+                        f"returned {tuple(total.shape)}: all models of an ensemble must predict "
+                        "the same classes (second axis)",
                         code="ENSEMBLE_DIFFERS",
                     )
                 if number:
@@ -194,9 +194,9 @@ class Network:
         """
         if self.classes is not None and logits.shape[1] != self.classes:
             raise ModelError(
-                f"the model returned {logits.shape[1]} classes for {where()}: expected "
-                f"{self.classes}. The number of classes is the size of the second axis of what "
-                "the model returns",
+                f"the model returned a tensor of shape {tuple(logits.shape)} for {where()}: "
+                f"expected {self.classes} as the size of the second axis, which is the number of "
+                "classes",
                 code="CLASSES_CHANGED",
             )
         self.classes = logits.shape[1]

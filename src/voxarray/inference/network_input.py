@@ -259,8 +259,8 @@ def _channels(subject: Subject, channels: Sequence[str] | None) -> list[str]:
     missing = [name for name in names if name not in images]
     if missing or not names:
         raise StateError(
-            f"the network's channels are {names} and the subject has {list(images)}: "
-            f"{missing} are missing",
+            f"the network's channels are {names}, but the subject has {list(images)} and lacks "
+            f"{missing}: add these images, or name others in channels=",
             code="MISSING_CHANNELS",
         )
     return names

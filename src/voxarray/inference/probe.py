@@ -50,7 +50,9 @@ def probe(scan: Scan, patching: Patching, network: Network, fixed: int = 1) -> P
     largest = max(patching.batch, fixed)
     memory.require(
         4 * largest * (channels + 1) * math.prod(patching.size),
-        lambda: f"predicting {largest} patches of {patching.size} with {channels} channels at once",
+        lambda: (
+            f"predicting a batch of shape {(largest, channels, *patching.size)} (N, C, W, H, D)"
+        ),
         "use a smaller patch_size or batch_size, or raise the budget",
     )
     zeros = np.empty(shape, np.float32)

@@ -96,9 +96,9 @@ class OneHot(Operation):
         low, high = labels.min(), labels.max()
         if not 0 <= low <= high < self.classes:
             raise UnsupportedError(
-                f"the label map has labels from {low} to {high}, but {self.classes} classes have "
-                f"the labels 0 to {self.classes - 1}: give a larger num_classes, or remap the "
-                "labels",
+                f"the label map has labels from {low} to {high}, but num_classes={self.classes} "
+                f"allows labels from 0 to {self.classes - 1} only: give a larger num_classes, or "
+                "remap the labels",
                 code="LABEL_WITHOUT_CLASS",
             )
         if labels.dtype.kind == "f" and (fractional := np.rint(labels) != labels).any():

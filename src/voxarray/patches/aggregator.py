@@ -293,15 +293,16 @@ class GridAggregator:
         missing = len(self._sampler) - len(self._added)
         if missing:
             raise StateError(
-                f"{missing} of {len(self._sampler)} patches were not added: the volume would have "
-                "holes; add the predictions for all patches of the sampler",
+                f"{missing} of {len(self._sampler)} patches {'was' if missing == 1 else 'were'} "
+                "not added: the volume would have holes; add the predictions for all patches of "
+                "the sampler",
                 code="PATCHES_MISSING",
             )
         often = set(self._added.values())
         if len(often) > 1 and self.overlap_mode != "crop":
             raise StateError(
-                f"some patches were added {min(often)} times and some {max(often)} times, so "
-                "their mean is not defined: add all patches equally often",
+                f"patches were added {min(often)} to {max(often)} times, so the mean is not "
+                "defined: add all patches equally often",
                 code="PATCHES_UNEVEN",
             )
         return max(often)

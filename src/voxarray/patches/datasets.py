@@ -78,7 +78,9 @@ class PatchDataset(Dataset):
     def _checked(self, index: int) -> int:
         size, number = len(self), operator.index(index)
         if not -size <= number < size:
-            raise OutOfRangeError(f"index {number} is out of range: there are {size} patches")
+            raise OutOfRangeError(
+                f"index {number} is out of range: the number of patches is {size}"
+            )
         return number % size
 
     def _repr_html_(self) -> str:

@@ -131,7 +131,9 @@ class GridSampler(SubjectPatches):
     def _start(self, index: int) -> Shape3:
         size, number = len(self), operator.index(index)
         if not -size <= number < size:
-            raise OutOfRangeError(f"index {number} is out of range: there are {size} patches")
+            raise OutOfRangeError(
+                f"index {number} is out of range: the number of patches is {size}"
+            )
         xs, ys, zs = self.starts
         rest, x = divmod(number % size, len(xs))
         z, y = divmod(rest, len(ys))

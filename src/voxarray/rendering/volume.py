@@ -131,7 +131,10 @@ def plot(
         )
         axes = subplots[0]
     elif len(axes) != len(panels):
-        raise ValueError(f"there are {len(panels)} planes to draw, and {len(axes)} axes were given")
+        raise ValueError(
+            f"axes= holds {len(axes)} axes: expected {len(panels)}, one for each plane that is "
+            "drawn"
+        )
     draw(panels, axes, style, xlabels=xlabels)
     for label_map in over.values():
         draw_over(panels, axes, label_map, opacity)

@@ -154,7 +154,8 @@ def _percentiles(
     if statistics.not_finite:
         raise StateError(
             f"{image!r} cannot be used for training: within the mask, {statistics.not_finite:,} "
-            "voxels are NaN or infinite; mask them out, or replace them first",
+            f"{'voxel is' if statistics.not_finite == 1 else 'voxels are'} NaN or infinite; mask "
+            "these out, or replace them first",
             code="NOT_FINITE",
         )
     if not statistics.count:

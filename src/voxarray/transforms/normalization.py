@@ -78,7 +78,8 @@ class NormalizationTransform(IntensityTransform):
         if result.not_finite:
             raise StateError(
                 f'{self.name} of image "{name}" is not possible, because {result.not_finite:,} of '
-                "its voxels are NaN or infinite: mask them out, or replace them first",
+                f"its voxels {'is' if result.not_finite == 1 else 'are'} NaN or infinite: mask "
+                "these out, or replace them first",
                 code="NOT_FINITE",
             )
         return result

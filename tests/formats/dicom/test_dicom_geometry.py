@@ -109,7 +109,7 @@ def test_a_radiograph_has_the_affine_of_a_picture(tmp_path):
 
 def test_a_missing_slice(tmp_path):
     samples.series(tmp_path)[2].unlink()
-    refused("MISSING_SLICE", tmp_path, r"1 of 6 slices are missing: 4 mm between slices 1 and 2")
+    refused("MISSING_SLICE", tmp_path, r"1 of 6 slices is missing: 4 mm between slices 1 and 2")
 
 
 @pytest.mark.parametrize("numbered", [True, False])

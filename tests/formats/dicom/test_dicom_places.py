@@ -52,30 +52,30 @@ HALVES = {
 @pytest.mark.parametrize("lacking", HALVES)
 def test_half_a_place_is_refused(tmp_path, lacking):
     dataset = samples.placed(samples.volume()[0], (5, 6, 7), **HALVES[lacking])
-    refused("NO_POSITION", samples.save(dataset, tmp_path / "a.dcm"), f"they lack {lacking}")
+    refused("NO_POSITION", samples.save(dataset, tmp_path / "a.dcm"), f"planes lack {lacking}")
 
 
 @pytest.mark.parametrize("lacking", HALVES)
 def test_half_a_place_of_every_slice_is_refused(tmp_path, lacking):
     samples.series(tmp_path, **HALVES[lacking])
-    refused("NO_POSITION", tmp_path, f"they lack {lacking}")
+    refused("NO_POSITION", tmp_path, f"planes lack {lacking}")
 
 
 @pytest.mark.parametrize("lacking", HALVES)
 def test_half_a_place_of_a_film_is_refused(tmp_path, lacking):
     dataset = samples.placed(samples.volume(), (5, 6, 7), FrameTime=40, **HALVES[lacking])
-    refused("NO_POSITION", samples.save(dataset, tmp_path / "a.dcm"), f"they lack {lacking}")
+    refused("NO_POSITION", samples.save(dataset, tmp_path / "a.dcm"), f"planes lack {lacking}")
 
 
 def test_half_a_place_in_functional_groups_is_refused(tmp_path):
     shared = samples.shared_groups()
     frames = [samples.item() for _ in range(6)]
     dataset = samples.enhanced(samples.volume(), frames, shared)
-    refused("NO_POSITION", samples.save(dataset, tmp_path / "a.dcm"), "they lack Image Position")
+    refused("NO_POSITION", samples.save(dataset, tmp_path / "a.dcm"), "planes lack Image Position")
     del shared.PlaneOrientationSequence
     frames = [samples.frame_groups(z) for z in range(6)]
     dataset = samples.enhanced(samples.volume(), frames, shared)
-    refused("NO_POSITION", samples.save(dataset, tmp_path / "b.dcm"), "they lack Image Orient")
+    refused("NO_POSITION", samples.save(dataset, tmp_path / "b.dcm"), "planes lack Image Orient")
 
 
 def test_a_plane_without_a_position_has_the_affine_of_a_picture(tmp_path):
@@ -234,7 +234,7 @@ def test_a_slide_that_fills_its_plane_is_placed_on_the_glass(tmp_path):
     expected = LPS @ [[0, -0.5, 0, 20], [-0.75, 0, 0, 40], [0, 0, -2, 0], [0, 0, 0, 1]]
     np.testing.assert_allclose(source.affine, expected, atol=1e-12)
     path = slide(tmp_path / "b.dcm", 4, 5, TotalPixelMatrixOriginSequence=None)
-    refused("NO_POSITION", path, "they lack Image Position")
+    refused("NO_POSITION", path, "planes lack Image Position")
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(8, 5), (4, 10), (8, 10)])

@@ -91,7 +91,7 @@ def test_a_localizer_among_slices(tmp_path):
         ImageOrientationPatient=[1, 0, 0, 0, 0, -1],
     )
     samples.save(scout, tmp_path / "scout.dcm")
-    refused("LOCALIZER", tmp_path, "1 of 7 planes are localizers")
+    refused("LOCALIZER", tmp_path, "1 of 7 planes is a localizer")
 
 
 def test_mixed_size(tmp_path):
@@ -110,9 +110,9 @@ def test_mixed_dtype(tmp_path):
 
 def test_no_pixel_data(tmp_path):
     report = samples.save(samples.empty(samples.REPORT), tmp_path / "report.dcm")
-    refused("NO_PIXEL_DATA", report, "1 of 1 files hold no pixels")
+    refused("NO_PIXEL_DATA", report, "1 of 1 files holds no pixels")
     samples.series(tmp_path)
-    refused("NO_PIXEL_DATA", tmp_path, "1 of 7 files hold no pixels")
+    refused("NO_PIXEL_DATA", tmp_path, "1 of 7 files holds no pixels")
 
 
 def test_reports_in_another_series_are_no_images(tmp_path):
@@ -124,7 +124,7 @@ def test_reports_in_another_series_are_no_images(tmp_path):
 
 def test_a_series_with_a_plane_without_position_is_refused(tmp_path):
     samples.series(tmp_path, each=lambda z: {"ImagePositionPatient": None} if z == 1 else {})
-    refused("NO_POSITION", tmp_path, "1 of 6 planes do not say where")
+    refused("NO_POSITION", tmp_path, "1 of 6 planes does not say where")
 
 
 def test_several_pictures_are_no_volume(tmp_path):

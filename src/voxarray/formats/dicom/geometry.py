@@ -130,10 +130,10 @@ def _require_place(frames: Sequence[Frame]) -> None:
     if without:
         missing = " and ".join(f"{name} ({n} of them)" for name, n in lacking.items() if n)
         raise FormatError(
-            f"{without} of {len(frames)} planes do not say where they are: they lack {missing}; "
-            "position and orientation are both needed. Choose a series that has them, export this "
-            "one again, or open it with reader=, a function of yours that returns voxels and an "
-            "affine",
+            f"{without} of {len(frames)} planes {'does' if without == 1 else 'do'} not say where "
+            f"{'it is' if without == 1 else 'they are'}: planes lack {missing}; position and "
+            "orientation are both needed. Choose a series that has them, export this one again, "
+            "or open it with reader=, a function of yours that returns voxels and an affine",
             code="NO_POSITION",
         )
     axes = {frame.axes for frame in frames}
@@ -172,9 +172,10 @@ def _require_uniform(heights: NDArray[np.float64], slices: list[int]) -> None:
     worst = int(np.argmax(off))
     where = f"between slices {worst} and {worst + 1} (counted from 0)"
     missing = np.rint(gaps / spacing) - 1
+    count = int(missing.sum())
     if missing.any() and np.abs(gaps / spacing - 1 - missing).max() <= 0.05:
         raise FormatError(
-            f"{int(missing.sum())} of {len(firsts) + int(missing.sum())} slices are missing: "
+            f"{count} of {len(firsts) + count} slices {'is' if count == 1 else 'are'} missing: "
             f"{gaps[worst]:.4g} mm {where}, while other neighbours are {spacing:.4g} mm apart; "
             "find the missing files",
             code="MISSING_SLICE",

@@ -80,8 +80,9 @@ def choose(headers: Sequence[Header], series: str | int | None) -> list[Header]:
     without = sum(header.layout is None for header in files)
     if without:
         raise FormatError(
-            f"{without} of {len(files)} files hold no pixels: expected images, not reports, plans "
-            "or indices. Choose another series, or move these files elsewhere",
+            f"{without} of {len(files)} files {'holds' if without == 1 else 'hold'} no pixels: "
+            "expected images, not reports, plans or indices. Choose another series, or move these "
+            "files elsewhere",
             code="NO_PIXEL_DATA",
         )
     return files
@@ -96,8 +97,9 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
     scouts = sum(frame.is_localizer for frame in frames)
     if 0 < scouts < len(frames):
         raise FormatError(
-            f"{scouts} of {len(frames)} planes are localizers: move them to another folder; the "
-            "other planes make the image",
+            f"{scouts} of {len(frames)} planes "
+            f"{'is a localizer' if scouts == 1 else 'are localizers'}: move such planes to "
+            "another folder; the other planes make the image",
             code="LOCALIZER",
         )
     sizes = Counter((layout.columns, layout.rows) for layout in layouts)
@@ -121,9 +123,10 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
     without = sum(not frame.has_rescale for frame in frames)
     if 0 < without < len(frames):
         raise FormatError(
-            f"{without} of {len(frames)} planes state no rescale slope and intercept, but the "
-            "others do: nothing says whether their numbers mean the same; open them separately, "
-            "or add slope 1 and intercept 0 to planes whose numbers are intensities already",
+            f"{without} of {len(frames)} planes {'states' if without == 1 else 'state'} no "
+            "rescale slope and intercept, unlike the others: nothing says whether their numbers "
+            "mean the same; open both kinds separately, or add slope 1 and intercept 0 to planes "
+            "whose numbers are intensities already",
             code="MIXED_SCALING",
         )
 

@@ -90,8 +90,8 @@ def affine_beside(
             start, step, size = plain_axis({axis: positions}, axis, path=store.path)
             if size not in (None, sizes[axis]):
                 raise GridError(
-                    f"coordinate {axis!r} has {size} values for {sizes[axis]} voxels: give one "
-                    "for each voxel"
+                    f"coordinate {axis!r} has the length {size}, but its axis has the size "
+                    f"{sizes[axis]}: give one value for each voxel"
                 )
             affine[column, column], affine[column, 3] = step, start
         if len(present) < len(spatial):
