@@ -168,10 +168,12 @@ class PyramidWriter:
         if not all(box):
             return None  # a remainder that is too thin for a voxel of the next level
         writer = self.levels[level + 1]
-        n, z, y, x = (r.start // c for r, c in zip(box, writer.layout.chunk, strict=True))
-        whole = self._gathering.get((level + 1, (n, z, y, x)))
+        edge_n, edge_z, edge_y, edge_x = writer.layout.chunk
+        n, z, y, x = (r.start for r in box)
+        parent = n // edge_n, z // edge_z, y // edge_y, x // edge_x
+        whole = self._gathering.get((level + 1, parent))
         if whole is None:
-            whole = self._begin(level + 1, (n, z, y, x))
+            whole = self._begin(level + 1, parent)
         return _Part(whole, whole.voxels[_relative(box, whole.region)])
 
     def _begin(self, level: int, index: Index4) -> _Gathering:
@@ -184,13 +186,22 @@ class PyramidWriter:
 
 
 def _halved(region: Box, factors: Factors) -> Box:
-    n, z, y, x = (
-        range(r.start // f, r.stop // f) for r, f in zip(region, (1, *factors), strict=True)
+    n, z, y, x = region
+    by_z, by_y, by_x = factors
+    return (
+        n,
+        range(z.start // by_z, z.stop // by_z),
+        range(y.start // by_y, y.stop // by_y),
+        range(x.start // by_x, x.stop // by_x),
     )
-    return n, z, y, x
 
 
-def _relative(inner: Box, outer: Box) -> tuple[slice, ...]:
-    return tuple(
-        slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
+def _relative(inner: Box, outer: Box) -> tuple[slice, slice, slice, slice]:
+    n, z, y, x = inner
+    n0, z0, y0, x0 = outer[0].start, outer[1].start, outer[2].start, outer[3].start
+    return (
+        slice(n.start - n0, n.stop - n0),
+        slice(z.start - z0, z.stop - z0),
+        slice(y.start - y0, y.stop - y0),
+        slice(x.start - x0, x.stop - x0),
     )
