@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from voxarray.archive import write_plan
+from voxarray.archive import downsample, write_plan
 from voxarray.archive.codecs import is_uniform
 from voxarray.archive.downsample import majority, mean
 from voxarray.archive.source import open_archive
@@ -156,6 +156,24 @@ def test_mode_is_scipys_whatever_values_a_sample_has(
     array.reshape(-1)[rng.integers(0, array.size, rare)] = 1
     expected = stats.mode(cells(array, factors), axis=-1).mode
     assert same_bits(majority(array, factors), np.asarray(expected).astype(dtype))
+    # The values of a chunk are those of its remainder, too, which makes no cells.
+    assert same_bits(majority(array, factors, np.unique(array)), majority(array, factors))
+
+
+def test_the_last_value_of_a_chunk_is_not_looked_for(tmp_path, monkeypatch):
+    compared = []
+    count = downsample._count
+    monkeypatch.setattr(
+        downsample,
+        "_count",
+        lambda block, value, factors: compared.append(value) or count(block, value, factors),
+    )
+    labels = np.zeros((1, 64, 64, 64), np.uint16)
+    labels[0, 30:], labels[0, :, 11, 5] = 7, 900  # a sample does not show the last one
+    opened = open_archive(archive(tmp_path / "a.ome.zarr", labels, kind="label", levels=2))
+    assert compared == [900, 7]
+    expected = majority(labels.transpose(0, 3, 2, 1), opened.image.factors[0])
+    assert same_bits(whole(opened.level(1)).transpose(0, 3, 2, 1), expected)
 
 
 def test_mode_takes_the_smallest_of_equals():
@@ -248,7 +266,7 @@ def test_uniform_chunks_are_not_reduced(tmp_path, monkeypatch, kind):
     reduced = []
 
     def observed(function):
-        return lambda block, factors: reduced.append(block.copy()) or function(block, factors)
+        return lambda block, *rest: reduced.append(block.copy()) or function(block, *rest)
 
     monkeypatch.setattr(write_plan, "mean", observed(mean))
     monkeypatch.setattr(write_plan, "majority", observed(majority))

@@ -91,18 +91,26 @@ class LabelTally:
     _rows: list[NDArray[np.int64]] = field(default_factory=list)
     _is_labels: bool = True
 
-    def add(self, index: Index4, voxels: NDArray) -> None:
-        """Count the voxels (n, z, y, x) of the chunk at ``index``."""
+    def add(self, index: Index4, voxels: NDArray) -> NDArray | None:
+        """Count the voxels (n, z, y, x) of the chunk at ``index``.
+
+        Returns:
+            All values of the chunk, ascending; None if they are not labels, or of several volumes.
+        """
         if not self._is_labels:
-            return
+            return None
         n, z, y, x = index
         number = cells_of(self.layout).number(x, y, z)
+        rows = None
         for channel, volume in enumerate(voxels, n * self.layout.chunk[0]):
             rows = rows_of(channel, number, volume)
             if rows is None:
                 self._is_labels = False  # too many values: a measurement that is called a label map
-                return
+                return None
             self._rows.append(rows)
+        if rows is None or len(voxels) > 1:
+            return None
+        return rows[:, COLUMNS.index("value")].astype(voxels.dtype)
 
     def write(self, area: Staging, prefix: str) -> None:
         """Store the counts in the group at ``prefix``, if these are labels."""

@@ -78,7 +78,8 @@ class PyramidWriter:
         reduce: Downsamples voxels of a level to the next; equal ones to what they are.
         convert: Applied to blocks as they come, before they are encoded.
         cpu: Threads that encode.
-        observe: Called with index and voxels of every chunk of the finest level, by these threads.
+        observe: Called with index and voxels of every chunk of the finest level, by these threads;
+            tells all values of the chunk, if it knows them, which help ``reduce``.
     """
 
     levels: Sequence[Level]
@@ -86,7 +87,7 @@ class PyramidWriter:
     reduce: Downsampling
     convert: Callable[[NDArray], NDArray]
     cpu: Executor
-    observe: Callable[[Index4, NDArray], None] | None = None
+    observe: Callable[[Index4, NDArray], NDArray | None] | None = None
     _queue: deque[_Task] = field(default_factory=deque)
     _gathering: dict[tuple[int, Index4], _Gathering] = field(default_factory=dict)
 
@@ -134,17 +135,18 @@ class PyramidWriter:
     ) -> list[Encoded]:
         encoded = []
         for (index, block), target in zip(chunks, targets, strict=True):
-            voxels = dense(block)
+            voxels, values = dense(block), None
             if level == 0:
                 voxels = self.convert(voxels)
             if level == 0 and self.observe is not None:
                 # NumPy adds 64-bit numbers in an order that depends on the memory layout. The
                 # original block keeps the sums the same as in archives that exist.
-                self.observe(index, block if voxels.dtype == np.float64 else voxels)
+                values = self.observe(index, block if voxels.dtype == np.float64 else voxels)
             if target is not None and is_uniform(voxels):
                 target[...] = voxels.flat[0]  # what equal voxels are reduced to, by any rule
             elif target is not None:
-                copy_rows(target, self.reduce(voxels, self.factors[level]))
+                known = () if values is None else (values,)
+                copy_rows(target, self.reduce(voxels, self.factors[level], *known))
             encoded.append(self.levels[level].encode(index, voxels))
         return encoded
 
