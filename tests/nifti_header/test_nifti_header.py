@@ -552,3 +552,11 @@ def test_units_of_analyze(tmp_path, unit, mm):
         warnings.simplefilter("ignore")
         source = open_source(tmp_path / "a.img")
     np.testing.assert_allclose(source.grid.spacing, np.multiply((2, 3, 4), mm))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_blank_header_is_its_owners_alone(version):
+    ours, expected = blank(version), blank(version).tobytes()
+    ours["dim"], ours["magic"], ours["pixdim"] = 7, b"x", 3
+    assert ours.tobytes() != expected
+    assert blank(version).tobytes() == expected
