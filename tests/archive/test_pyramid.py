@@ -176,6 +176,14 @@ def test_the_last_value_of_a_chunk_is_not_looked_for(tmp_path, monkeypatch):
     assert same_bits(whole(opened.level(1)).transpose(0, 3, 2, 1), expected)
 
 
+def test_rare_values_do_not_keep_the_others_from_being_counted():
+    block = np.zeros((1, 32, 32, 32), np.uint16)
+    block.reshape(-1)[1 : 33 * 40 : 66] = np.arange(1, 21)  # not where a sample is taken
+    modes, missing = downsample._by_counting(block, (4, 4, 4), np.unique(block))
+    assert 0 < len(missing) <= 20  # cells with one of them, which are then sorted
+    assert not modes.any()
+
+
 def test_mode_takes_the_smallest_of_equals():
     cell = np.array([3, 1, 3, 1, 2, 2, 7, 8], np.uint8).reshape(1, 2, 2, 2)
     assert majority(cell, (2, 2, 2)).item() == 1

@@ -97,12 +97,14 @@ def _by_counting(
     members = math.prod(factors)
     if block.dtype.kind not in "iu" or members > _MAX_PAIRED or not block.size:
         return None  # of floats, NaN equals nothing, and 0.0 and -0.0 are equal
-    flat = block.reshape(-1)
-    values = known
-    if values is None:
-        values = np.unique(flat[:: flat.size // _SAMPLE | 1])  # odd: not one column of every row
     is_small = members <= _MAX_NETWORK
-    if len(values) > (_MOST_COUNTED_IN_SMALL if is_small else _MOST_COUNTED):
+    most = _MOST_COUNTED_IN_SMALL if is_small else _MOST_COUNTED
+    if known is not None and len(known) > most:
+        known = None  # but perhaps nearly all voxels have a few of these values
+    flat = block.reshape(-1)
+    # The step is odd: not one column of every row.
+    values = np.unique(flat[:: flat.size // _SAMPLE | 1]) if known is None else known
+    if len(values) > most:
         return None
     # Count and value in one number: the largest is the most frequent and, of equally frequent
     # ones, the smallest.
