@@ -25,10 +25,18 @@ _MOST_COUNTED = (1 << 16) - 1
 _LEAST_RUN = 8
 """Voxels of an average run of equal ones, from which runs are counted rather than voxels."""
 
-_MOST_COMPARED = 8
-"""Values that are counted one after the other in less time than runs or a table of them take."""
+_MOST_COMPARED, _MOST_COMPARED_BYTES = 20, 12
+"""Values that are counted one after the other in less time than runs or a table of them take: half
+of it or less. A table of bytes is quicker than others.
+"""
+
+_LEAST_SAMPLED = 1 << 13
+"""Voxels from which a sample tells which values there are."""
 
 _SAMPLE = 1 << 10
+
+_RARE = 64
+"""Of as many voxels one may have a value that the sample does not show."""
 
 MAX_VALUES_PER_CELL = 4096
 """Voxels of more values than this in one cell are measurements, not labels."""
@@ -214,11 +222,26 @@ def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
 
 
 def _count_few(flat: NDArray) -> tuple[NDArray, NDArray[np.int64]] | None:
-    """As `count_block`, if there are few values and a sample shows them all: compared in turn."""
-    if flat.size < _SAMPLE * _MOST_COMPARED:
+    """As `count_block`, if nearly all voxels have one of the few values that a sample shows.
+
+    These are compared in turn, and what is left is sorted.
+    """
+    if flat.size < _LEAST_SAMPLED:
         return None
     values = np.unique(flat[:: flat.size // _SAMPLE | 1])  # odd: not the same column of every row
-    if len(values) > _MOST_COMPARED:
+    if len(values) > (_MOST_COMPARED if flat.itemsize > 1 else _MOST_COMPARED_BYTES):
         return None
     counts = np.array([np.count_nonzero(flat == value) for value in values], np.int64)
-    return (values, counts) if counts.sum() == flat.size else None
+    missing = flat.size - int(counts.sum())
+    if not missing:
+        return values, counts
+    if missing * _RARE > flat.size:
+        return None
+    is_rare = flat != values[0]
+    for value in values[1:]:
+        is_rare &= flat != value
+    # By the numbers of the voxels: indexing by the mask itself takes longer.
+    rare, rare_counts = np.unique(flat[np.flatnonzero(is_rare)], return_counts=True)
+    values, counts = np.concatenate([values, rare]), np.concatenate([counts, rare_counts])
+    order = np.argsort(values)
+    return values[order], counts[order]
