@@ -184,10 +184,15 @@ def _are_whole(values: NDArray) -> bool:
 def as_table(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     """A sorted table of rows that may name a value of a cell several times."""
     table = np.concatenate([np.empty((0, len(COLUMNS)), np.int64), *rows])
-    keys, inverse = np.unique(table[:, :3], axis=0, return_inverse=True)
-    counts = np.zeros(len(keys), np.int64)
-    np.add.at(counts, inverse.reshape(-1), table[:, 3])
-    return np.column_stack([keys, counts])
+    if not len(table):
+        return table
+    # `np.unique` of rows takes four times as long for the few of a small image.
+    table = table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))]
+    is_next = (table[1:, :3] != table[:-1, :3]).any(axis=1)
+    starts = np.concatenate([[0], np.flatnonzero(is_next) + 1])
+    merged: NDArray[np.int64] = table[starts]
+    merged[:, 3] = np.add.reduceat(table[:, 3], starts)
+    return merged
 
 
 def count_block(voxels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
