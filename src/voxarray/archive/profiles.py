@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.archive.codecs import RAW, Codec, is_background
+from voxarray.archive.codecs import RAW, Codec, bits_of, is_background
 from voxarray.core.errors import UnsupportedError
 from voxarray.geometry.layout import DEFAULT_CHUNK, Index4, Layout
+from voxarray.storage.buffers import copy_rows
 
 Region = tuple[range, range, range, range]
 
@@ -204,8 +205,9 @@ class Trial:
         )
         fullest: list[tuple[int, int, NDArray]] = []  # voxels that vary, order, piece
         found = 0
+        memory = np.empty(edges, self.dtype)
         for number in scattered:
-            chunk = self._chunk(read(regions[number]))
+            chunk = self._chunk(read(regions[number]), memory)
             if is_background(chunk):
                 continue
             found += 1
@@ -217,13 +219,16 @@ class Trial:
                 break
         return [piece for _, _, piece in sorted(fullest, key=lambda entry: -entry[1])]
 
-    def _chunk(self, block: NDArray) -> NDArray:
+    def _chunk(self, block: NDArray, memory: NDArray) -> NDArray:
+        """The voxels of a chunk, one after the other; those of a part of a volume in ``memory``."""
         voxels = self.convert(block)
-        if voxels.shape == self.layout.chunk and voxels.dtype == self.dtype:
-            return np.ascontiguousarray(voxels).reshape(-1)
-        chunk = np.zeros(self.layout.chunk, self.dtype)
-        chunk[tuple(slice(0, n) for n in block.shape)] = voxels
-        return chunk.reshape(-1)
+        is_whole = voxels.shape == self.layout.chunk
+        if is_whole and voxels.dtype == self.dtype and voxels.flags.c_contiguous:
+            return voxels.reshape(-1)
+        if not is_whole:
+            memory[...] = 0
+        copy_rows(memory[tuple(slice(0, n) for n in block.shape)], voxels)
+        return memory.reshape(-1)
 
     def _middle(self, chunk: NDArray) -> NDArray:
         """A piece from the middle of the planes that hold signal: a head may begin at any plane."""
@@ -233,9 +238,9 @@ class Trial:
         count = min(piece, max(_LEAST_PIECE, fair_share)) // chunk.itemsize
         count -= count % _WHOLE
         plane = math.prod(self.layout.chunk[-2:])
-        # By bytes: -0.0 is no background.
-        planes = chunk.view(np.uint8).reshape(-1, plane * chunk.itemsize)
-        with_signal = np.flatnonzero(planes.any(axis=1))
+        # By bits: -0.0 is no background.
+        bits = bits_of(chunk) if plane * chunk.itemsize % 8 == 0 else chunk.view(np.uint8)
+        with_signal = np.flatnonzero(bits.reshape(chunk.size // plane, -1).max(axis=1))
         middle = int(with_signal[0] + with_signal[-1] + 1) * plane // 2
         start = max(0, min(middle - count // 2, chunk.size - count))
         return chunk[start : start + count].copy()
