@@ -43,7 +43,7 @@ def test_a_scan_that_was_renamed_is_there_twice_and_named(cohort, tmp_path):
     assert vx.verify(cohort) == []
 
 
-def test_of_many_some_are_named_and_all_counted(cohort, tmp_path):
+def test_of_many_some_are_named_and_the_report_names_all(cohort, tmp_path):
     for number in range(3):
         os.remove(tmp_path / f"in/{number}.nii")
     for number in range(7):
@@ -57,7 +57,11 @@ def test_of_many_some_are_named_and_all_counted(cohort, tmp_path):
     assert "10 archives are still in the catalogue, though their sources were removed" in str(
         made.summary
     )
-    assert "and 5 more." in str(made.summary)
+    assert "and 5 more, which report.txt names." in str(made.summary)
+    report = (cohort / "report.txt").read_text()
+    assert "more" not in report
+    assert [name for name in made.summary.unplanned if f"subjects/{name}" not in report] == []
+    assert "and 5 more, which report.txt names." in run("convert", tmp_path / "in", cohort).stdout
 
 
 def test_a_pipeline_that_adds_subjects_leaves_none_over(cohort, tmp_path):

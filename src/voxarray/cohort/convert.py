@@ -105,7 +105,8 @@ def convert_cohort(
     Raises:
         MissingFileError: If a source is missing, or ``partition`` is given and there is no plan.
         FormatError: If the folder holds a cohort of other sources (``OTHER_SOURCE``), or if its
-            archives are zipped and ``zip`` is false, or the reverse (``OTHER_FORM``).
+            archives are zipped and ``zip`` is false, or the reverse (``OTHER_FORM``). If the cohort
+            was made with patterns or columns, and now there are none (``OTHER_PATTERNS``).
         ArchiveError: If writing fails (``NO_SPACE``, ``IO_ERROR``).
         StateError: If ``workers`` are asked for by a script without
             ``if __name__ == "__main__":`` (``NO_MAIN_GUARD``).
@@ -119,8 +120,9 @@ def convert_cohort(
 
     Warns:
         VoxarrayWarning: If ``overwrite`` deletes label maps or notes that were added to archives
-            (``ADDITIONS_DELETED``); or if archives are made again, since options changed
-            (``OPTIONS_CHANGED``).
+            (``ADDITIONS_DELETED``); if archives are made again, since options changed
+            (``OPTIONS_CHANGED``); or if the cohort was made with other patterns or columns
+            (``PATTERNS_CHANGED``).
     """
     import dask.config
 

@@ -14,7 +14,7 @@ from voxarray.core.printable import printable
 from voxarray.storage.small_files import Put, side_by_side, write_if_other
 
 _NAMED = 5
-"""Archives that a line names."""
+"""Archives that a summary names; the report names all."""
 
 _ARCHIVE_STATES = {
     "": "",
@@ -90,7 +90,7 @@ def write(
         }
         for image in missing
     ]
-    text_data = readable(done, missing, unplanned).encode()
+    text_data = readable(done, missing, unplanned, every=True).encode()
     side_by_side(
         folder.root,
         lambda: parquet.write(folder.report, schema, rows, put),
@@ -98,18 +98,24 @@ def write(
     )
 
 
-def left_over(unplanned: Sequence[str]) -> str:
+def left_over(unplanned: Sequence[str], *, every: bool = False) -> str:
     """A remark on archives whose sources the plan no longer names; empty if there are none.
 
     The user should know, since a scan that was renamed is in the cohort twice.
+
+    Args:
+        unplanned: File names of the archives.
+        every: Whether to name all of them, as the report does, and not only the first.
     """
     if not unplanned:
         return ""
     is_single = len(unplanned) == 1
     count = "1 archive is" if is_single else f"{len(unplanned)} archives are"
     sources = "its source was" if is_single else "their sources were"
-    names = ", ".join(f"subjects/{name}" for name in unplanned[:_NAMED])
-    more = f" and {len(unplanned) - _NAMED} more" if len(unplanned) > _NAMED else ""
+    named = unplanned if every else unplanned[:_NAMED]
+    names = ", ".join(f"subjects/{name}" for name in named)
+    hidden = len(unplanned) - len(named)
+    more = f" and {hidden} more, which report.txt names" if hidden else ""
     return (
         f"{count} still in the catalogue, though {sources} removed, renamed, left out, or stored "
         f"in another archive: {names}{more}. Delete the archives that you do not want, and run "
@@ -117,12 +123,14 @@ def left_over(unplanned: Sequence[str]) -> str:
     )
 
 
-def readable(done: int, missing: Sequence[Missing], unplanned: Sequence[str] = ()) -> str:
-    """The report as text: counts by code, then a paragraph per image."""
+def readable(
+    done: int, missing: Sequence[Missing], unplanned: Sequence[str] = (), *, every: bool = False
+) -> str:
+    """The report as text: counts by code, then a paragraph per image; see `left_over`."""
     absent = "1 is missing" if len(missing) == 1 else f"{len(missing)} are missing"
     lines = [f"{done} of {done + len(missing)} images are converted, {absent}."]
     if unplanned:
-        lines += ["", left_over(unplanned)]
+        lines += ["", left_over(unplanned, every=every)]
     if missing:
         lines.append("")
         counts = Counter(image.code for image in missing)

@@ -55,10 +55,7 @@ def search(
     for source in map(as_local, sources):
         # Two folders may both hold a t1.nii.gz: their own names tell them apart.
         prefix = prefix_of(source) if find.several else ""
-        folder = is_prefix(source) or (
-            not is_url(source) and os.path.isdir(source) and not is_image(source)
-        )
-        inputs = list(find.in_source(source, prefix if folder else ""))
+        inputs = list(find.in_source(source, prefix if is_searched(source) else ""))
         # Each line of a table or list is an input, for somebody has written it there.
         inputs_found += inputs if _is_listing(source) else met.first(inputs)
     find.census.inputs = len(inputs_found)
@@ -71,6 +68,13 @@ def search(
     # Label maps first: without one, its scan is converted as if it had none.
     find.census.misfits.sort(key=is_like_labels, reverse=True)
     return told_apart(marked(inputs_found))
+
+
+def is_searched(source: str) -> bool:
+    """Whether a source, local or not, is searched for images."""
+    return is_prefix(source) or (
+        not is_url(source) and os.path.isdir(source) and not is_image(source)
+    )
 
 
 def is_manifest(source: str) -> bool:

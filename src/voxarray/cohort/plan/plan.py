@@ -35,6 +35,8 @@ class Plan:
         given: The options by name; None in plans of release 0.2.0 and before.
         choice: Digest of the patterns and columns that chose the inputs; None in such plans, and
             where no files were searched.
+        selection: The patterns and columns that had an effect, as `changed_selection.noted` has
+            them; None as for ``choice``.
     """
 
     items: tuple[Item, ...]
@@ -44,6 +46,7 @@ class Plan:
     mixed: bool = False
     given: Mapping[str, Any] | None = None
     choice: str | None = None
+    selection: Mapping[str, str] | None = None
 
     def write(self, path: str) -> None:
         """Write the plan in one step, unless the file has this content already.
@@ -70,6 +73,8 @@ class Plan:
             content["given"] = dict(self.given)
         if self.choice is not None:
             content["choice"] = self.choice
+        if self.selection is not None:
+            content["selection"] = dict(self.selection)
         rows = ",\n".join(json.dumps(item.to_json()) for item in self.items)
         body = f'{json.dumps(content)[:-1]},\n"items": [\n{rows}\n],\n'.encode()
         return body + f'"sha256": "{hashlib.sha256(body).hexdigest()}"}}\n'.encode()
@@ -187,14 +192,23 @@ def labels_apart_told(number: int) -> str:
 
 def stated(
     content: Mapping[str, Any],
-) -> tuple[str, str, bool, bool, Mapping[str, Any] | None, str | None]:
+) -> tuple[str, str, bool, bool, Mapping[str, Any] | None, str | None, Mapping[str, str] | None]:
     """Fields of a plan but its items, in their order, from a file."""
     mixed = content.get("mixed", False) is True
     given = content.get("given")
     known = given if isinstance(given, dict) else None
     choice = content.get("choice")
     chosen = choice if isinstance(choice, str) else None
-    return content["origin"], content["options"], content["zipped"], mixed, known, chosen
+    selection = content.get("selection")
+    return (
+        content["origin"],
+        content["options"],
+        content["zipped"],
+        mixed,
+        known,
+        chosen,
+        selection if isinstance(selection, dict) else None,
+    )
 
 
 def missing(path: str) -> MissingFileError:

@@ -62,19 +62,13 @@ def plan_of(
         inputs: The inputs.
         sources: What the user named: the cohort remembers a digest of it.
         options: Of the cohort.
-        previous: The plan that was there.
+        previous: The plan that was there, of the same sources; see `require_same`.
         looked: Called with the inputs that were looked at and all of them.
-
-    Raises:
-        FormatError: If the cohort was made from other sources (``OTHER_SOURCE``) or in the other
-            form, zipped or not (``OTHER_FORM``).
 
     Warns:
         VoxarrayWarning: If files of one DICOM series lie in several folders (``SERIES_DIVIDED``).
     """
-    origin, *older_origins = _origins(sources)
-    if previous is not None:
-        _require_same(previous, (origin, *older_origins), options)
+    origin, _ = _origins(sources)
     reusable, digest = _reusable(previous, options), options.digest()
     items: list[Item] = []
     done = 0
@@ -109,8 +103,19 @@ def _origins(sources: Sequence[str]) -> tuple[str, str]:
     return text_digest("\0".join(plain)), text_digest("\0".join(paths))
 
 
-def _require_same(previous: Plan, origins: Sequence[str], options: ArchiveOptions) -> None:
-    if previous.origin not in origins:
+def require_same(previous: Plan, sources: Sequence[str], options: ArchiveOptions) -> None:
+    """Refuse sources or a form that are not those of the existing plan.
+
+    Args:
+        previous: The plan that is there.
+        sources: What the user named.
+        options: Of this run.
+
+    Raises:
+        FormatError: If the cohort was made from other sources (``OTHER_SOURCE``) or in the other
+            form, zipped or not (``OTHER_FORM``).
+    """
+    if previous.origin not in _origins(sources):
         raise FormatError(
             "this folder holds a cohort that was made from other sources, and images of the same "
             "name would be replaced: choose another DESTINATION, or, if the same sources have "

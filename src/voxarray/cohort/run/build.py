@@ -13,6 +13,7 @@ from voxarray.cohort.catalogue.finalise import Found, conclude, found_in
 from voxarray.cohort.catalogue.journal import Journal
 from voxarray.cohort.catalogue.kept_manifests import keeping
 from voxarray.cohort.catalogue.pipelines import refuse_other_pipelines
+from voxarray.cohort.discover.applied_selection import applied
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.discover.locate import locate
@@ -21,11 +22,12 @@ from voxarray.cohort.discover.search import cohort_named, search
 from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
+from voxarray.cohort.plan.changed_selection import check_changed_selection, noted
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
-from voxarray.cohort.plan.planning import plan_of
+from voxarray.cohort.plan.planning import plan_of, require_same
 from voxarray.cohort.plan.previous import plan_or_archives, put_in_place
 from voxarray.cohort.run.engine_choice import choose_engine
 from voxarray.cohort.run.interrupts import (
@@ -130,7 +132,8 @@ def build(
     Raises:
         MissingFileError: If a source is missing, or ``partition`` is given and there is no plan.
         FormatError: If the cohort was made from other sources, or in another form
-            (``OTHER_SOURCE``, ``OTHER_FORM``).
+            (``OTHER_SOURCE``, ``OTHER_FORM``), or with patterns or columns, and there are none now
+            (``OTHER_PATTERNS``).
         ArchiveError: If the disk refuses (``NO_SPACE``, ``IO_ERROR``), or the scheduler is gone.
     """
     watcher = LeftLabels(watcher or ProgressListener())
@@ -246,9 +249,14 @@ def _planned(
     _, (previous, there) = side_by_side(
         folder.root, lambda: refuse_cohort_among_results(folder), lambda: plan_or_archives(folder)
     )
-    plan = plan_of(inputs, path_texts(sources), options, previous, report)
-    plan = replace(plan, choice=choice.digest())
-    if previous is None:  # else `plan_of` has checked that it has the same sources, no pipeline
+    texts = path_texts(sources)
+    selection = applied(choice, texts)
+    if previous is not None:
+        require_same(previous, texts, options)
+        check_changed_selection(previous, selection, folder)
+    plan = plan_of(inputs, texts, options, previous, report)
+    plan = replace(plan, choice=choice.digest(), selection=noted(selection))
+    if previous is None:  # else it has the same sources, as was checked, and so no pipeline
         refuse_other_pipelines(folder, plan, None, there)
     warn_of_plan(plan, previous, folder, options, refusing=refusing, overwrite=overwrite)
 
