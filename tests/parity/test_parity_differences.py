@@ -495,6 +495,17 @@ def test_order_of_patches():
     assert found == sorted(expected, key=lambda location: location[2::-1])
 
 
+def test_label_map_of_the_sampler():
+    voxels = np.zeros((2, 1, 4, 4, 4), "uint8")
+    voxels[0, 0, 0, 0, 0] = voxels[1, 0, 3, 3, 3] = 1
+    ours = vx.Subject(pred=vx.LabelMap(tensor=voxels[0]), seg=vx.LabelMap(tensor=voxels[1]))
+    theirs = tio.Subject(pred=tio.LabelMap(tensor=voxels[0]), seg=tio.LabelMap(tensor=voxels[1]))
+    patch = next(iter(tio.LabelSampler(1, label_probabilities={1: 1})(theirs)))
+    assert tuple(map(int, patch["location"]))[:3] == (0, 0, 0)
+    with pytest.raises(vx.StateError, match=r"the label maps \['pred', 'seg'\]"):
+        next(vx.LabelSampler(1)(ours))
+
+
 def test_plot_of_planes(tmp_path, monkeypatch):
     path = nifti(tmp_path / "a.nii", np.zeros((7, 6, 1), "uint8"))
     shown = []

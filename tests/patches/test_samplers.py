@@ -276,6 +276,19 @@ def test_what_cannot_be_drawn(subject):
         vx.UniformSampler(3).draw(vx.Subject(t1=subject.t1, other=other))
 
 
+def test_of_several_label_maps_none_is_taken_unless_it_is_meant(subject):
+    prediction = vx.LabelMap(tensor=np.ones((1, *SHAPE), "u1"), affine=subject.t1.affine)
+    several = vx.Subject(t1=subject.t1, pred=prediction, seg=subject.seg)
+    with pytest.raises(StateError, match=r"label maps \['pred', 'seg'\].*label_name=") as caught:
+        vx.LabelSampler(PATCH).draw(several)
+    assert caught.value.code == "NO_LABELS"
+    single = vx.Subject(t1=subject.t1, seg=subject.seg)
+    named = vx.Subject(t1=subject.t1, label=subject.seg, a=prediction)
+    expected = starts(vx.LabelSampler(PATCH, "seg"), several)
+    for one in (single, named):
+        np.testing.assert_array_equal(starts(vx.LabelSampler(PATCH), one), expected)
+
+
 @pytest.mark.parametrize("keys", [{1.5: 1}, {"1": 1}, {1: float("inf"), 0: 1}, {1: float("nan")}])
 def test_probabilities_are_finite_and_of_labels(keys):
     with pytest.raises(ValueError, match="label_probabilities"):

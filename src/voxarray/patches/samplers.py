@@ -27,6 +27,9 @@ from voxarray.subject import Subject
 LOCATION = "location"
 """Key of a patch under which its first voxel and the one after its last are, six integers."""
 
+_DEFAULT_LABEL_MAP = "label"
+"""Name of the label map that is meant if none of several is named, as in `voxarray.evaluate`."""
+
 
 class PatchSampler(ABC):
     """Draws patches of one size from a subject.
@@ -166,7 +169,8 @@ class LabelSampler(PatchSampler):
 
     Args:
         patch_size: Voxels along W, H and D, or one number for all.
-        label_name: Name of the label map in the subject; by default its first one.
+        label_name: Name of the label map in the subject; by default its only one, or the one named
+            ``"label"``.
         label_probabilities: Relative probability that a patch is centred on each label, for example
             ``{0: 1, 1: 2, 2: 1}``; need not add up to one. Labels without possible centres are left
             out. In a map of several channels, the keys are channels, whose voxels are weights. By
@@ -176,7 +180,9 @@ class LabelSampler(PatchSampler):
         ValueError: For a negative or infinite probability, if all are 0, or for a label that is no
             whole number.
         StateError: When patches are drawn, if the map of a subject has none of the labels, or none
-            of them far enough from the border (``EMPTY_MAP``).
+            of them far enough from the border (``EMPTY_MAP``). Without a ``label_name``, if a
+            subject has no label map (``NO_LABEL_MAP``), or several and none is named ``"label"``
+            (``NO_LABELS``).
     """
 
     def __init__(
@@ -204,7 +210,7 @@ class LabelSampler(PatchSampler):
 
     def draw(self, subject: Subject) -> CentreDraw:
         subject.check_consistent_space()
-        name = self.label_name or _first_label_map(subject)
+        name = self.label_name or _label_map_of(subject)
         source = _image(subject, name)
         if self.label_probabilities is None:
             masses: list[SamplingWeights] = [LabelMass.of(source, None)]
@@ -228,12 +234,22 @@ def _image(subject: Subject, name: str) -> SlicedSource:
     return source
 
 
-def _first_label_map(subject: Subject) -> str:
+def _label_map_of(subject: Subject) -> str:
+    """Name of the only label map, or of the one that is meant among several, as in `evaluate`.
+
+    Never the first of several: after `voxarray.infer`, that may be a prediction.
+    """
     images = subject.get_images_dict(intensity_only=False)
-    for name, image in images.items():
-        if image[TYPE] == LABEL:
-            return name
-    raise StateError(
-        f"No label maps found in subject, which has {list(images)}: name one with label_name",
-        code="NO_LABEL_MAP",
-    )
+    names = [name for name, image in images.items() if image[TYPE] == LABEL]
+    if not names:
+        raise StateError(
+            f"No label maps found in subject, which has {list(images)}: name one with label_name",
+            code="NO_LABEL_MAP",
+        )
+    if len(names) > 1 and _DEFAULT_LABEL_MAP not in names:
+        raise StateError(
+            f"the subject has the label maps {sorted(names)}: expected a single one, or one called "
+            f"{_DEFAULT_LABEL_MAP!r}; choose one by label_name=",
+            code="NO_LABELS",
+        )
+    return names[0] if len(names) == 1 else _DEFAULT_LABEL_MAP
