@@ -15,6 +15,7 @@ from voxarray.cli.sources import sources_before_destination
 from voxarray.cohort.catalogue.manifest_entries import entries_of
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
+from voxarray.cohort.plan.files_without_pixels import ignore_files_without_pixels
 from voxarray.cohort.plan.previous import previous_plan
 from voxarray.cohort.run.absent_labels import warn_of_absent_labels
 from voxarray.cohort.run.build import discover_inputs, make_plan
@@ -61,6 +62,7 @@ def command(
         inputs = discover_inputs(expanded, folder.root, choice, options, census)
         previous = previous_plan(folder)
         plan = make_plan(inputs, expanded, folder.root, options, watcher, choice, write=not dry_run)
+        ignore_files_without_pixels(plan.items, inputs, census)
     entries = entries_of(folder)
     warn_of_additions(plan, folder, entries)
     warn_of_absent_labels(plan, folder)

@@ -47,14 +47,19 @@ def belongs_to_another(path: str) -> bool:
         from voxarray.formats.tiff.ome_xml import part_of_another
 
         return part_of_another(path)
-    if not file_format.companions:
-        return False
+    return header_beside(path) is not None
+
+
+def header_beside(path: str) -> str | None:
+    """The header of the pair that a file is the other part of; None for all other files."""
+    file_format = format_of(path)
+    if file_format is None or not file_format.companions:
+        return None
     suffix = longest_suffix(path, file_format.suffixes)
     try:
-        companion_file(path, suffix, dict(file_format.companions).get(suffix, ()))
+        return companion_file(path, suffix, dict(file_format.companions).get(suffix, ())).path
     except MissingFileError:
-        return False
-    return True
+        return None
 
 
 def _of_stem(path: str, suffix: str) -> list[str]:

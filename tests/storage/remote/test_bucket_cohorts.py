@@ -19,10 +19,13 @@ from voxarray.cli import main
 from voxarray.cohort.catalogue import finalise as finalise_module
 from voxarray.cohort.catalogue.journal import lines
 from voxarray.cohort.catalogue.replaced_catalogue import replace_catalogue
+from voxarray.cohort.discover.census import Census
 from voxarray.cohort.folder import CohortLayout
+from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.run import batches, task, throttle
 from voxarray.cohort.run import build as build_module
 from voxarray.cohort.run.batches import Batch, convert_batch
+from voxarray.cohort.run.build import discover_inputs
 from voxarray.core.errors import (
     ArchiveError,
     ArchiveExistsError,
@@ -351,6 +354,22 @@ def test_prefix_is_searched(bucket, scans_of, end):
     for other in (end, "/", ""):
         again = vx.convert_cohort(f"{bucket.url}/scans{other}", f"{bucket.url}/made")
         assert (again.converted, again.present) == (0, COUNT + 1)
+
+
+def test_files_of_images_below_a_prefix_count_as_those_in_a_folder(bucket):
+    for name in ("a_t1.nii", "b.hdr", "b.img", "c.mhd", "c.raw", *(f"d/{n}.dcm" for n in range(5))):
+        bucket.put(f"scans/{name}", b"x")
+    census = Census()
+    found = discover_inputs(
+        f"{bucket.url}/scans/",
+        "nowhere",
+        InputSelection((("t1", "*_t1.nii"),)),
+        ArchiveOptions(),
+        census,
+    )
+    assert [one.source for one in found] == ["a_t1.nii"]
+    assert (census.seen, census.taken) == (10, 1)
+    assert (sum(census.ignored.values()), sorted(census.misfits)) == (9, ["b.hdr", "c.mhd", "d"])
 
 
 def test_prefix_names_are_those_of_a_folder(bucket, scans_of, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
 from voxarray.archive.metadata import NODE_DOCUMENTS
 from voxarray.cohort.discover.census import Census
+from voxarray.cohort.discover.files import joined
 from voxarray.cohort.discover.listing import BESIDE, DOTS, NAMED_ONLY, RESULTS, is_beside
 from voxarray.cohort.folder import CohortLayout
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
@@ -63,6 +65,9 @@ def objects_below(url: str, census: Census, *, destination: str, alone: bool) ->
     sorted_objects = _Sorted(frozenset(keys), cohorts, census)
     for key in keys:
         sorted_objects.add(key)
+    for name, count in sorted_objects.files.items():
+        if count > 1:
+            census.files[joined(url, name)] = count
     if not sorted_objects.images and alone and "" in cohorts:
         archives = CohortLayout.of(bucket.url).archives()
         sorted_objects.images.update(archive[len(bucket.url) + 1 :] for archive in archives)
@@ -91,6 +96,7 @@ class _Sorted:
     def __init__(self, keys: Collection[str], cohorts: Mapping[str, bool], census: Census) -> None:
         self.keys, self.cohorts, self.census = keys, cohorts, census
         self.images: set[str] = set()
+        self.files = Counter[str]()
         self._searched, self._known = searched_suffixes(), known_suffixes()
         self._results = [
             (folder, tuple(f"{folder}{name}" for name in CohortLayout("").results))
@@ -130,18 +136,22 @@ class _Sorted:
     def _add_file(self, key: str) -> None:
         suffix = longest_suffix(key, self._searched)
         if suffix in DICOM_SUFFIXES:
-            self._take(key.rpartition("/")[0])
+            folder = key.rpartition("/")[0]
+            self.images.add(folder)
+            self._take_part(folder)
         elif suffix:
-            if self._has_header(key, suffix):
-                self.census.take()
-            else:
+            header = self._header(key, suffix)
+            if header is None:
+                self.files[key] += 1
                 self._take(key)
+            else:
+                self._take_part(header)
         elif is_beside(key):
             self.census.ignore(BESIDE)
         elif longest_suffix(key, self._known):
             self.census.ignore(NAMED_ONLY)
-        elif self._is_detached(key):
-            self.census.take()
+        elif (header := self._detached_header(key)) is not None:
+            self._take_part(header)
         else:
             self.census.note_unknown(key)
 
@@ -150,13 +160,22 @@ class _Sorted:
             self.images.add(name)
             self.census.take()
 
-    def _has_header(self, key: str, suffix: str) -> bool:
+    def _take_part(self, name: str) -> None:
+        """Count one of the files of an image that has several."""
+        self.files[name] += 1
+        self.census.take()
+
+    def _header(self, key: str, suffix: str) -> str | None:
+        """The object by which an image is found that another object is a part of, if it is one."""
         image_format = format_of(key)
         headers = dict(image_format.companions).get(suffix, ()) if image_format is not None else ()
-        return any(f"{key[: -len(suffix)]}{end}" in self.keys for end in headers)
+        return self._first(f"{key[: -len(suffix)]}{end}" for end in headers)
 
-    def _is_detached(self, key: str) -> bool:
-        """Whether an object probably holds the voxels of a header beside it."""
+    def _detached_header(self, key: str) -> str | None:
+        """The header beside an object that probably holds its voxels."""
         start = key.rpartition("/")[2].partition(".")[0]
         folder = key[: key.rfind("/") + 1]
-        return any(f"{folder}{start}{end}" in self.keys for end in detached_suffixes())
+        return self._first(f"{folder}{start}{end}" for end in detached_suffixes())
+
+    def _first(self, keys: Iterable[str]) -> str | None:
+        return next((key for key in keys if key in self.keys), None)

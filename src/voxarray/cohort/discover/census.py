@@ -38,12 +38,14 @@ class Census:
             out; each counts as an image, which fails when it is opened.
         linked: Whether a link to a folder was followed.
         misfits: Names of the images that no pattern of the user matches; the first thousand.
+        misfits_in_all: Number of these images.
         by_pattern: Whether patterns of the user were applied.
         fits: Number of files that each pattern matched; keys are the role (image or label map), the
             name of the image, and the pattern.
         label_maps: Inputs that are label maps, by a pattern, a column or a rule of BIDS.
         inputs: Images and label maps; each may have several files.
         tables: Number of files that are no images, and from which metadata were kept.
+        files: Number of files of each image that has several, by its absolute path or URL.
     """
 
     taken: int = 0
@@ -54,11 +56,13 @@ class Census:
     closed: set[str] = field(default_factory=set)
     linked: bool = False
     misfits: list[str] = field(default_factory=list)
+    misfits_in_all: int = 0
     by_pattern: bool = False
     fits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     label_maps: int = 0
     inputs: int = 0
     tables: int = 0
+    files: dict[str, int] = field(default_factory=dict)
 
     @property
     def seen(self) -> int:
@@ -73,10 +77,18 @@ class Census:
         """Count files that a rule leaves out, and that were not counted before."""
         self.ignored[rule] += count
 
-    def drop(self, rule: str) -> None:
-        """Count a file as ignored by a rule that was counted as taken before."""
-        self.taken -= 1
-        self.ignored[rule] += 1
+    def drop(self, rule: str, location: str) -> None:
+        """Count the files of an image as ignored by a rule that were counted as taken before."""
+        self._drop(rule, self.files.get(location, 1))
+
+    def drop_parts(self, rule: str, location: str, count: int) -> None:
+        """As `drop`, some of the files of an image that was counted with all of its files."""
+        self._drop(rule, min(count, self.files.get(location, 1) - 1))
+
+    def _drop(self, rule: str, count: int) -> None:
+        self.taken -= count
+        if count:
+            self.ignored[rule] += count
 
     def use_table(self, rule: str) -> None:
         """Count a file as one that metadata are kept from, which was ignored by a rule before."""
@@ -85,9 +97,10 @@ class Census:
             self.tables += 1
         self.ignored += Counter()  # without rules that leave nothing out
 
-    def note_misfit(self, name: str) -> None:
-        """Count a file as ignored, since no pattern fits it, that was counted as taken before."""
-        self.drop(_NO_PATTERN)
+    def note_misfit(self, name: str, location: str) -> None:
+        """Count an image as ignored, since no pattern fits it, that was counted as taken before."""
+        self.drop(_NO_PATTERN, location)
+        self.misfits_in_all += 1
         if len(self.misfits) < _MAX_NAMES:
             self.misfits.append(name)
 
@@ -131,7 +144,7 @@ class Census:
             lines.append(f"  ignored: {'; '.join(rules)}")
         if self.misfits:
             names = ", ".join(map(printable, self.misfits[:_MAX_MISFITS_SHOWN]))
-            more = self.ignored[_NO_PATTERN] - min(_MAX_MISFITS_SHOWN, len(self.misfits))
+            more = self.misfits_in_all - min(_MAX_MISFITS_SHOWN, len(self.misfits))
             others = f", and {more} more; --json names them" if more else ""
             lines.append(f"  no pattern fits: {names}{others}")
         if self.unknown:

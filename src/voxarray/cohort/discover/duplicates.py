@@ -59,8 +59,9 @@ class EarlierInputs:
                 first_numbers[key] = number
         numbers = set(first_numbers.values())
         self._keys |= first_numbers.keys()
-        for _ in range(len(inputs) - len(numbers)):
-            self.census.drop(AGAIN)
+        for number, item in enumerate(inputs):
+            if number not in numbers:
+                self.census.drop(AGAIN, item.location)
         return [item for number, item in enumerate(inputs) if number in numbers]
 
     def _key(self, item: DiscoveredInput) -> _Key:

@@ -53,9 +53,9 @@ class _Link:
 
 @dataclass(frozen=True, slots=True)
 class _Contents:
-    """How many images are in a folder and below, and where the links in it lead; none followed."""
+    """How many files images have in a folder and below, and where links lead; none followed."""
 
-    images: int
+    files: int
     targets: tuple[str, ...]
 
 
@@ -140,7 +140,10 @@ class _Search:
         """What is in a folder that is searched by one name more."""
         if key in self._own or key in self._listings:
             listing = self._listing_of(key)
-            self.reader.census.take(len(listing.images))
+            census = self.reader.census
+            census.take(listing.files)
+            for name, count in listing.several.items():
+                census.files[os.path.abspath(os.path.join(path, name))] = count
             return listing
         self._listings[key] = self.reader.listing(path)
         return self._listings[key]
@@ -154,21 +157,21 @@ class _Search:
 
     def _contents_of(self, key: str) -> _Contents:
         if key not in self._contents:
-            images, targets, waiting = 0, list[str](), [key]
+            files, targets, waiting = 0, list[str](), [key]
             while waiting:
                 folder = waiting.pop()
                 listing = self._listing_of(folder)
-                images += len(listing.images)
+                files += listing.files
                 waiting += [_join(folder, name) for name in listing.folders]
                 real = os.path.join(self._root, folder)
                 targets += [os.path.realpath(os.path.join(real, n)) for n in listing.links]
-            self._contents[key] = _Contents(images, tuple(targets))
+            self._contents[key] = _Contents(files, tuple(targets))
         return self._contents[key]
 
     def _count_again(self, key: str) -> None:
-        images = self._contents_of(key).images
-        if images:
-            self.reader.census.ignore(AGAIN, images)
+        files = self._contents_of(key).files
+        if files:
+            self.reader.census.ignore(AGAIN, files)
 
 
 def _no_state(_: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from voxarray.cohort.discover.census import Census
 from voxarray.cohort.folder import CohortLayout
 from voxarray.formats.dicom.detect import SUFFIXES as DICOM_SUFFIXES
 from voxarray.formats.dicom.detect import is_dicom, is_dicom_folder
-from voxarray.formats.file_sets import belongs_to_another, files_of
+from voxarray.formats.file_sets import belongs_to_another, files_of, header_beside
 from voxarray.formats.registry import (
     detached_suffixes,
     is_image_folder,
@@ -49,12 +51,19 @@ class Listing:
         folders: Names of folders that are to be searched.
         links: Names of links to folders that are to be searched.
         closed: Whether the folder may not be read; then it counts as an image.
+        several: Number of files of each image that has several, by its name.
     """
 
     images: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     closed: bool = False
+    several: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def files(self) -> int:
+        """Number of the files of all images."""
+        return sum(self.several.get(name, 1) for name in self.images)
 
 
 class FolderReader:
@@ -99,6 +108,7 @@ class FolderReader:
         images = [""] if holds_dicom else []
         folders: list[str] = []
         links: list[str] = []
+        parts: list[str] = []
         remaining: list[str] = []
         for entry in entries:
             if entry.name.startswith("."):
@@ -116,10 +126,12 @@ class FolderReader:
             elif self._is_image(entry.path, holds_dicom):
                 self.census.take()
                 images.append(entry.name)
-            elif not self._is_part(entry.path, holds_dicom):
-                remaining.append(entry.path)
-        self._explain(folder, remaining)
-        return Listing(tuple(images), tuple(folders), tuple(links))
+            else:
+                is_part = self._is_part(entry.path, holds_dicom)
+                (parts if is_part else remaining).append(entry.path)
+        parts += self._explain(folder, remaining)
+        several = self._of_several(folder, images, parts) if parts else {}
+        return Listing(tuple(images), tuple(folders), tuple(links), several=several)
 
     def _is_image(self, path: str, holds_dicom: bool) -> bool:
         suffix = self._suffix(path)
@@ -133,6 +145,38 @@ class FolderReader:
         if part:
             self.census.take()
         return part
+
+    def _of_several(
+        self, folder: str, images: Sequence[str], parts: Sequence[str]
+    ) -> dict[str, int]:
+        """The number of files of each image of several, by its name; also told to the census.
+
+        Args:
+            folder: Path.
+            images: Names of the images in it.
+            parts: Paths of the other files of these.
+        """
+        others = Counter[str]()
+        remaining = set[str]()
+        for part in parts:
+            header = header_beside(part)
+            if header is None:
+                remaining.add(part)
+            else:
+                others[os.path.basename(header)] += 1
+        for name in images:
+            path = os.path.join(folder, name)
+            # A header names its files; those of a pair, which are found by their stem, are known.
+            if name and remaining and name not in others and os.path.isfile(path):
+                own = remaining.intersection(files_of(path))
+                others[name] += len(own)
+                remaining -= own
+        several = {name: 1 + count for name, count in others.items() if count}
+        if "" in images:
+            several[""] = len(remaining)
+        for name, count in several.items():
+            self.census.files[os.path.abspath(os.path.join(folder, name))] = count
+        return several
 
     def _results(self, folder: str) -> set[str]:
         """Names in a folder that are results of a cohort; scans may lie beside them."""
@@ -150,8 +194,12 @@ class FolderReader:
     def _is_cohort(self, folder: CohortLayout) -> bool:
         return folder.was_made or folder.root == self.destination
 
-    def _explain(self, folder: str, paths: list[str]) -> None:
-        """Count the files of a folder that are no images: by a rule, or as not understood."""
+    def _explain(self, folder: str, paths: list[str]) -> list[str]:
+        """Count the files of a folder that are no images: by a rule, or as not understood.
+
+        Returns:
+            Those that hold the voxels of images whose headers are beside them.
+        """
         unknown = []
         for path in paths:
             if is_beside(path):
@@ -166,6 +214,7 @@ class FolderReader:
                 self.census.take()
             else:
                 self.census.note_unknown(os.path.relpath(path, self.root).replace(os.sep, "/"))
+        return [path for path in unknown if path in parts]
 
 
 def is_beside(path: str) -> bool:

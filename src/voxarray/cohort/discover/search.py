@@ -265,8 +265,8 @@ class _Search:
         ]
         # Patterns and rules are about what a folder holds, which nobody can see in these.
         mute = closed_folders.not_ruled_out(path, closed)
-        for _ in range(len(closed) - len(mute)):
-            self.census.drop("by a rule of BIDS")
+        for name in set(closed).difference(mute):
+            self.census.drop("by a rule of BIDS", joined(path, name))
         inputs = [_alone(joined(path, name), prefix + name, self.options) for name in mute]
         if closed == ["."]:
             return inputs
@@ -332,7 +332,7 @@ class _Search:
                     break
             else:
                 if choice.image_patterns:
-                    self.census.note_misfit(prefix + name)
+                    self.census.note_misfit(prefix + name, joined(folder, name))
                 else:  # only label maps were named: the rest are images
                     yield _alone(joined(folder, name), prefix + name, self.options)
         # In the order of the patterns: a label map goes with the image that was named first.
@@ -348,7 +348,7 @@ class _Search:
         for name in names:
             rule = bids.ruled_out(name, ignored)
             if rule:
-                self.census.drop(rule)
+                self.census.drop(rule, joined(folder, name))
                 continue
             entities = bids.entities(name)
             participant = f"sub-{entities['sub']}"

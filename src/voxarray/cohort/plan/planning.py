@@ -19,6 +19,7 @@ from voxarray.cohort.plan.archive_names import slug, text_digest
 from voxarray.cohort.plan.changed_options import given
 from voxarray.cohort.plan.divided_series import SERIES, warn_of_divided
 from voxarray.cohort.plan.failures import failure_of
+from voxarray.cohort.plan.files_without_pixels import WITHOUT_PIXELS
 from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
 from voxarray.cohort.plan.opening import open_series
@@ -277,6 +278,8 @@ def _opened(
         facts["_image"] = discovered.image
     if source.series_uid:
         facts[SERIES] = text_digest(source.series_uid)
+    if without_pixels := getattr(source, "without_pixels", 0):  # of a DICOM folder
+        facts[WITHOUT_PIXELS] = without_pixels
     return _OpenedInput(discovered, origin, image, header, source.grid, facts)
 
 

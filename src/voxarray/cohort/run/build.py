@@ -23,6 +23,7 @@ from voxarray.cohort.enclosing import refuse_cohort_among_results
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.changed_selection import check_changed_selection, noted
+from voxarray.cohort.plan.files_without_pixels import ignore_files_without_pixels
 from voxarray.cohort.plan.item import Item
 from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
@@ -150,6 +151,7 @@ def build(
             _, found = side_by_side(folder.root, put, lambda: found_in(folder))
         else:
             put()
+        ignore_files_without_pixels(plan.items, inputs, census)
         locations = {item.source: item.location for item in inputs}
     openers = _file_openers(locations)
     result = execute(plan, openers, destination, options, run, watcher, found=found)

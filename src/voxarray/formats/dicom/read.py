@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,10 +97,12 @@ def open_dicom(path: str) -> Source:
 def _open(path: Files, series: str | int | None) -> Source:
     where = os.path.abspath(_texts(path)[0])
     try:
-        return _build(where, choose(_headers(path), series))
+        headers = _headers(path)
+        source = _build(where, choose(headers, series))
     except VoxarrayError as error:
         error.path = error.path or where
         raise
+    return replace(source, without_pixels=sum(header.layout is None for header in headers))
 
 
 def _texts(path: Files) -> list[str]:

@@ -37,6 +37,7 @@ class DicomSource(Source):
         facts: Of the acquisition; see `voxarray.formats.dicom.acquisition`.
         is_scaled: Whether `read` applies a slope and intercept that all planes share.
         series_uid: Series Instance UID of the first file.
+        without_pixels: Number of files in the folder that hold no pixels, such as reports.
     """
 
     path: str
@@ -49,6 +50,7 @@ class DicomSource(Source):
     facts: dict[str, Any]
     is_scaled: bool = True
     series_uid: str = field(default="", repr=False)
+    without_pixels: int = field(default=0, repr=False)
 
     @property
     def shape(self) -> Shape4:
