@@ -22,6 +22,7 @@ from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.files_without_pixels import WITHOUT_PIXELS
 from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
+from voxarray.cohort.plan.neighbour_files import with_neighbours
 from voxarray.cohort.plan.opening import open_series
 from voxarray.cohort.plan.plan import Plan, archive_key
 from voxarray.cohort.plan.retained_fields import kept_of
@@ -256,7 +257,9 @@ def _series(discovered: DiscoveredInput) -> list[tuple[str | None, str, Source |
 def _failed(
     discovered: DiscoveredInput, origin: Input, image: str, error: BaseException
 ) -> _OpenedInput:
-    failure = failure_of(error, discovered.source, {discovered.location: discovered.source})
+    places = {discovered.location: discovered.source}
+    failure = failure_of(error, discovered.source, places)
+    failure = with_neighbours(failure, error, places, of_series=origin.series is not None)
     return _OpenedInput(discovered, origin, image, failure=failure)
 
 

@@ -15,6 +15,7 @@ from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.neighbour_files import with_neighbours
 from voxarray.cohort.plan.opening import Opener
 from voxarray.cohort.run.job import Job
 from voxarray.cohort.run.lost_additions import is_refused
@@ -101,4 +102,6 @@ def convert_part(
             plan = planned(source, item.kind, options.of_archive("", False))
             return write_part(plan, planes, folder)
     except Exception as error:
-        return failure_of(error, item.origin.source, opener.places)
+        failure = failure_of(error, item.origin.source, opener.places)
+        series = item.origin.series is not None
+        return with_neighbours(failure, error, opener.places, of_series=series)

@@ -20,6 +20,7 @@ from voxarray.cohort.folder import CohortLayout, is_archive_there
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import FATAL, UNEXPECTED, failure_of, redact_paths
 from voxarray.cohort.plan.item import Failure, Item
+from voxarray.cohort.plan.neighbour_files import with_neighbours
 from voxarray.cohort.plan.opening import FileOpener, Opener
 from voxarray.cohort.run.absent_labels import refuse_to_leave_out
 from voxarray.cohort.run.captured_warnings import capture_warnings
@@ -242,6 +243,8 @@ def _attempt(
         return "failed", failure_of(error, item.origin.source, opener.places), ""
     except Exception as error:
         failure = failure_of(error, item.origin.source, opener.places)
+        series = item.origin.series is not None
+        failure = with_neighbours(failure, error, opener.places, of_series=series)
         # Only the frames: the message of a foreign error may quote private text of a header.
         frames = "".join(traceback.format_tb(error.__traceback__))
         return "failed", failure, frames if failure.code == UNEXPECTED else ""
