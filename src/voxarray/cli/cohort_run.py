@@ -11,6 +11,7 @@ from typing import NoReturn
 from voxarray.cli.console import console
 from voxarray.cohort.catalogue.report_files import left_over
 from voxarray.cohort.convert import watching
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.plan import labels_apart_told
@@ -130,7 +131,7 @@ def _reasons(result: CohortResult, *, every: bool) -> list[str]:
     total = result.failed + result.converted + result.present
     files: dict[tuple[str, str], list[str]] = {}
     for failure in result.different_failures:
-        files.setdefault((failure.code, failure.message), []).append(_failure(failure)["path"])
+        files.setdefault((failure.code, failure.message), []).append(source_told(failure.file))
     lines = []
     for (code, message), paths in files.items():
         if every or len(paths) <= _ALIKE:

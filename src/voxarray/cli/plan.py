@@ -15,6 +15,7 @@ from voxarray.cli.sources import sources_before_destination
 from voxarray.cohort.catalogue.manifest_entries import entries_of
 from voxarray.cohort.convert import watching
 from voxarray.cohort.discover.census import Census
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.plan.files_without_pixels import ignore_files_without_pixels
 from voxarray.cohort.plan.previous import previous_plan
 from voxarray.cohort.run.absent_labels import warn_of_absent_labels
@@ -111,12 +112,13 @@ def _described(item: Any, state: str) -> dict[str, Any]:
 
 
 def _row(item: Any, state: str | None) -> str:
+    source = source_told(item.origin.source)
     if item.failure is not None:
-        return f"{item.origin.source}: {item.failure.code}: {item.failure.message}"
+        return f"{source}: {item.failure.code}: {item.failure.message}"
     header = item.header
     labels = "".join(f" +{layer.name}" for layer in item.layers)
     spacing = " x ".join(f"{mm:g}" for mm in header.spacing)
     return (
-        f"{item.origin.source} -> {item.slug}{labels}: {header.shape}, {spacing} mm, "
+        f"{source} -> {item.slug}{labels}: {header.shape}, {spacing} mm, "
         f"{header.orientation}+, {header.dtype}{f' [{state}]' if state else ''}"
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from voxarray.cohort.catalogue import parquet
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.archive_names import shown
 from voxarray.cohort.plan.item import Failure
@@ -144,4 +145,4 @@ def readable(
 def _paragraph(missing: Missing) -> str:
     file = missing.failure.file if missing.failure else f"{missing.subject}/{missing.image}"
     first, *rest = (printable(line) for line in shown(missing.message).split("\n"))
-    return "\n    ".join([printable(shown(file)), f"{missing.code}: {first}", *rest])
+    return "\n    ".join([source_told(shown(file)), f"{missing.code}: {first}", *rest])

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from voxarray.cohort.discover.input import source_told
 from voxarray.core.printable import printable
 
 _MAX_SHOWN = 20
@@ -143,7 +144,7 @@ class Census:
             rules = (f"{count} {rule}" for rule, count in self.ignored.most_common())
             lines.append(f"  ignored: {'; '.join(rules)}")
         if self.misfits:
-            names = ", ".join(map(printable, self.misfits[:_MAX_MISFITS_SHOWN]))
+            names = ", ".join(map(source_told, self.misfits[:_MAX_MISFITS_SHOWN]))
             more = self.misfits_in_all - min(_MAX_MISFITS_SHOWN, len(self.misfits))
             others = f", and {more} more; --json names them" if more else ""
             lines.append(f"  no pattern fits: {names}{others}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from voxarray.archive.metadata import Kind
+from voxarray.core.printable import printable
 from voxarray.formats.suffixes import suffix_of
 
 IMAGE, LABEL = "image", "label"
@@ -42,6 +43,15 @@ class DiscoveredInput:
     kept: Mapping[str, Any] = field(default_factory=dict)
     is_relative: bool = False
     collides_with: tuple[str, ...] = ()
+
+
+def source_told(source: str) -> str:
+    """What a message calls an input: the DICOM files at the top of a folder have no path below it.
+
+    Args:
+        source: Name of the input, or of one of its files.
+    """
+    return "the folder itself" if source == "." else printable(source.removesuffix("/."))
 
 
 def stem(path: str | os.PathLike[str]) -> str:

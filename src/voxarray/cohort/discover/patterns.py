@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
+from voxarray.cohort.discover.input import source_told
+
 Patterns = Sequence[str] | Mapping[str, str | Sequence[str]]
 """Patterns of paths; in a mapping, the keys are the names of the images."""
 
@@ -106,7 +108,7 @@ def of_brackets(patterns: Sequence[tuple[str, str]]) -> str:
 
 def misfit(patterns: Sequence[tuple[str, str]], name: str) -> str:
     """The message if no file matches any pattern; ``name`` is an example of a file."""
-    message = f"no file matches {told(patterns)}; {name}, for example, does not"
+    message = f"no file matches {told(patterns)}; {source_told(name)}, for example, does not"
     message += of_brackets(patterns)
     if any(not image and "=" in text for image, text in patterns):
         message += ". In Python, write NAME=PATTERN as image_patterns={'t1': '**/*_t1.nii.gz'}"

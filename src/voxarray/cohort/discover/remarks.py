@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from voxarray.cohort.discover import path_list
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.discover.input import DiscoveredInput
+from voxarray.cohort.discover.input import DiscoveredInput, source_told
 from voxarray.cohort.discover.label_names import is_like_labels
 from voxarray.cohort.discover.patterns import compile_pattern, of_brackets, told
 from voxarray.cohort.discover.search import is_image, is_manifest
@@ -88,7 +88,7 @@ def _why_unused(
     if match is not None:
         return (
             f"{told(patterns)} takes no file as {role}: another pattern takes "
-            f"{printable(match.source)}"
+            f"{source_told(match.source)}"
             f" as {match.image!r}. If a file fits several patterns, label patterns win over image "
             "patterns; among patterns of one kind, the last one wins. Make this pattern more "
             "specific, or give it last"
@@ -98,7 +98,7 @@ def _why_unused(
     example = next(alike, names[0])
     return (
         f"no file matches {told(patterns)}, so there is no {role} by that pattern; "
-        f"{printable(example)}, for example, does not match{of_brackets(patterns)}"
+        f"{source_told(example)}, for example, does not match{of_brackets(patterns)}"
     )
 
 
@@ -112,7 +112,7 @@ def _warn_of_alone(inputs: Sequence[DiscoveredInput]) -> None:
     count = "1 label map belongs" if len(orphans) == 1 else f"{len(orphans)} label maps belong"
     warn_by_code(
         "LABELS_ALONE",
-        f"{count} to no image, such as {printable(example.source)}: its subject is "
+        f"{count} to no image, such as {source_told(example.source)}: its subject is "
         f"{printable(example.subject)!r}, and subjects with images are {names}"
         f"{', ...' if len(owners) > _TOLD else ''}. If they belong together, change the patterns "
         "(or the column of subjects) so that both give the same name",

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import InputSelection
 from voxarray.cohort.plan.names import text_digest
@@ -120,7 +121,7 @@ def _patterns_told(options: Mapping[str, str], previous: Plan) -> str:
         examples.setdefault(item.image, item.origin.source)
         for layer in item.layers:
             examples.setdefault(layer.name, layer.origin.source)
-    files = (f"{name!r} {source}" for name, source in [*examples.items()][:_EXAMPLES])
+    files = (f"{name!r} {source_told(source)}" for name, source in [*examples.items()][:_EXAMPLES])
     return (
         f" ({_UNTOLD} stands for a pattern; a plan does not keep patterns, since they may name a "
         f"patient. Files that were taken: {printable(', '.join(files))})"

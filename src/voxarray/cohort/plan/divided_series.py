@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.plan.item import Item
 from voxarray.core.caller_warnings import warn_by_code
-from voxarray.core.printable import printable
 
 SERIES = "_series"
 """Fact of an image: digest of the UID of its DICOM series, so that later plans need not open it."""
@@ -25,7 +25,7 @@ def warn_of_divided(items: Iterable[Item]) -> None:
     divided = [sources for sources in places.values() if len(sources) > 1]
     if not divided:
         return
-    first, second, *_ = map(printable, divided[0])
+    first, second, *_ = map(source_told, divided[0])
     count = "1 DICOM series lies" if len(divided) == 1 else f"{len(divided)} DICOM series lie"
     warn_by_code(
         "SERIES_DIVIDED",

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from voxarray.archive.metadata import Kind
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.folder import PLAN_FORMAT
 from voxarray.cohort.plan.item import Input, Item
 from voxarray.core.errors import ChecksumError, FormatError, MissingFileError
 from voxarray.core.memory import format_bytes
-from voxarray.core.printable import printable
 from voxarray.storage.small_files import read_file, write_if_other
 
 VERSION = 1
@@ -164,11 +164,11 @@ class Plan:
         if failing:
             rows.append(f"{len(failing)} cannot be converted:")
             failure_lines = [
-                f"  {bad_item.origin.source}: {bad_item.failure.code}"
+                f"  {source_told(bad_item.origin.source)}: {bad_item.failure.code}"
                 for bad_item in failing[:20]
                 if bad_item.failure
             ]
-            rows += map(printable, failure_lines)
+            rows += failure_lines
             rows += [f"  and {len(failing) - 20} more"] if len(failing) > 20 else []
         return "\n".join(rows)
 

@@ -13,7 +13,7 @@ from voxarray.archive.inodes import inodes_of, inodes_with_layers
 from voxarray.archive.metadata import Kind
 from voxarray.archive.outline import Outline
 from voxarray.cohort.discover import bids
-from voxarray.cohort.discover.input import DiscoveredInput
+from voxarray.cohort.discover.input import DiscoveredInput, source_told
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.archive_names import slug, text_digest
 from voxarray.cohort.plan.changed_options import given
@@ -390,9 +390,10 @@ def _collision(source: str, image: str, subject: str, others: Sequence[str]) -> 
             f"{subject!r}, so it is unclear which row counts: name it once in the table or list"
         )
         return Failure("NAME_COLLISION", message, source, permanent=True)
+    names = f"{source_told(source)} and {', '.join(map(source_told, others))}"
     message = (
-        f"{source} and {', '.join(others)} would both be the image {image!r} of the subject "
-        f"{subject!r}, so none of them is converted: rename one of them, convert them into "
-        "different folders, or tell them apart with --image-pattern NAME=PATTERN"
+        f"{names} would both be the image {image!r} of the subject {subject!r}, so none of them is "
+        "converted: rename one of them, convert them into different folders, or tell them apart "
+        "with --image-pattern NAME=PATTERN"
     )
     return Failure("NAME_COLLISION", message, source, permanent=True)

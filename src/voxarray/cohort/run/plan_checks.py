@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from voxarray.cohort.catalogue.pipelines import PIPELINE
 from voxarray.cohort.catalogue.rows import COLUMNS
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.discover.input import SUBJECT_KEY, DiscoveredInput
+from voxarray.cohort.discover.input import SUBJECT_KEY, DiscoveredInput, source_told
 from voxarray.cohort.discover.patterns import misfit
 from voxarray.cohort.discover.search import cohort_above, cohort_named
 from voxarray.cohort.folder import CohortLayout
@@ -17,7 +17,6 @@ from voxarray.cohort.run.absent_fields import warn_of_absent_fields
 from voxarray.cohort.run.plan_states import check_changed_options
 from voxarray.cohort.run.vanished import warn_of_vanished
 from voxarray.core.errors import FormatError, MissingFileError, UnsupportedError
-from voxarray.core.printable import printable
 
 _OF_FIELDS = "modality"
 """A column that a kept field of the same name may replace, to correct it."""
@@ -56,8 +55,8 @@ def refuse_reserved_images(inputs: Sequence[DiscoveredInput]) -> None:
     reserved = next((item for item in inputs if item.image == SUBJECT_KEY), None)
     if reserved is not None:
         raise UnsupportedError(
-            f"{printable(reserved.source)} would be called {SUBJECT_KEY!r}. That name is reserved: "
-            f"in a cohort, subject[{SUBJECT_KEY!r}] is the name of the subject. Give the image "
+            f"{source_told(reserved.source)} would be called {SUBJECT_KEY!r}. That name is "
+            f"reserved: in a cohort, subject[{SUBJECT_KEY!r}] is the name of the subject. Give "
             "another name, in the pattern or the column that names it",
             code="RESERVED_NAME",
         )

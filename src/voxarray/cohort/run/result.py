@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from voxarray.cohort.catalogue.finalise import Summary
 from voxarray.cohort.discover.census import Census
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.item import Failure
 from voxarray.cohort.run.interrupts import ASKED_TO_END, let_go_on
@@ -61,9 +62,8 @@ class CohortResult:
         for failure in failures[:_TOLD]:
             text = f"{failure.code}: {failure.message}"
             # Of one file several images may have failed.
-            facts[failure.file] = (
-                f"{facts[failure.file]}; {text}" if failure.file in facts else text
-            )
+            file = source_told(failure.file)
+            facts[file] = f"{facts[file]}; {text}" if file in facts else text
         if len(failures) > _TOLD:
             facts["and"] = f"{len(failures) - _TOLD} more failures"
         return html_table(type(self).__name__, facts)
@@ -143,13 +143,16 @@ class CohortResult:
         failures = self.different_failures
         if folder is None:
             texts = "".join(
-                f"\n{failure.file}: {failure.code}: {failure.message}" for failure in failures
+                f"\n{source_told(failure.file)}: {failure.code}: {failure.message}"
+                for failure in failures
             )
             raise VoxarrayError(
                 f"not all images were written: {self._shortfall()}; all others were{texts}",
                 code="SOME_FAILED",
             )
-        texts = "; ".join(f"{failure.file}: {failure.code}" for failure in failures[:_TOLD])
+        texts = "; ".join(
+            f"{source_told(failure.file)}: {failure.code}" for failure in failures[:_TOLD]
+        )
         texts = f": {texts}" if texts else ""
         more = f" and {len(failures) - _TOLD} more" if len(failures) > _TOLD else ""
         reasons = dict.fromkeys(f"\n{failure.code}: {failure.message}" for failure in failures)

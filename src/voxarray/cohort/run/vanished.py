@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.plan import Plan
 from voxarray.core.caller_warnings import warn_by_code
-from voxarray.core.printable import printable
 
 _TOLD = 3
 
@@ -30,7 +30,7 @@ def warn_of_vanished(folder: CohortLayout, previous: Plan, plan: Plan) -> None:
         return
     archive_names = {os.path.basename(path) for path in folder.archives()}
     names = [
-        printable(item.origin.source)
+        source_told(item.origin.source)
         for item in vanished
         if os.path.basename(folder.archive(item.slug, previous.zipped)) not in archive_names
     ]
