@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 
@@ -55,6 +56,7 @@ def test_a_part_of_a_cohort_is_not_made_silently(half, tmp_path, make):
     (text,) = [str(one.message) for one in told if "IMAGES_ABSENT" in str(one.message)]
     assert "lists 4 images, and 2 of them have no archive (2 were not converted yet)" in text
     assert f"{absent[0]}/image" in text
+    assert ("voxarray finalise" in text, "report.txt" in text) == (True, False)
     with warnings.catch_warnings():
         warnings.simplefilter("error", vx.VoxarrayWarning)
         make(cohort.query("channels == 1"), tmp_path / "chosen")
@@ -64,8 +66,27 @@ def test_failed_images_are_counted_apart(half, tmp_path):
     (tmp_path / "in/3.nii").write_bytes(b"no scan")
     save(tmp_path / "in/4.nii", 4)
     build(tmp_path / "in", half)
-    with pytest.warns(vx.VoxarrayWarning, match=r"lists 5 images, and 1 of them .*\(1 failed\)"):
+    message = r"lists 5 images, and 1 of them .*\(1 failed\)"
+    with pytest.warns(vx.VoxarrayWarning, match=message) as told:
         export(vx.Cohort(half), tmp_path / "made")
+    (text,) = [str(one.message) for one in told if "IMAGES_ABSENT" in str(one.message)]
+    assert ("voxarray finalise" in text, "report.txt" in text) == (False, True)
+
+
+@MAKE
+def test_the_query_of_the_warning_leaves_out_what_failed(half, tmp_path, make):
+    (tmp_path / "in/3.nii").write_bytes(b"no scan")
+    build(tmp_path / "in", half)
+    cohort = vx.Cohort(half)
+    with pytest.warns(vx.VoxarrayWarning, match="IMAGES_ABSENT") as told:
+        make(cohort, tmp_path / "made")
+    (text,) = [str(one.message) for one in told if "IMAGES_ABSENT" in str(one.message)]
+    query = re.search(r'--query "(.+?)", or cohort\.query\("(.+)"\)$', text)
+    assert query is not None
+    assert query[1] == query[2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", vx.VoxarrayWarning)
+        make(cohort.query(query[1]), tmp_path / "chosen")
 
 
 @pytest.mark.parametrize(

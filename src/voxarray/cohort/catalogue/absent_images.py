@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 _STATUS: Mapping[str, str] = {"failed": "failed", "missing": "were not converted yet"}
 _ONE: Mapping[str, str] = {"failed": "failed", "missing": "was not converted yet"}
+_MEND: Mapping[str, str] = {
+    "failed": "Its report.txt says why images failed.",
+    "missing": "If more have been converted since, voxarray finalise brings the list up to date.",
+}
+_CONVERTED = "status == 'done'"
+"""Query for the images that have an archive."""
 
 
 def why_absent(table: pd.DataFrame, name: str) -> str:
@@ -38,17 +44,18 @@ def warn_of_absent(table: pd.DataFrame, path: str) -> None:
     if absent.empty:
         return
     counts = absent["status"].value_counts()
+    statuses = [status for status in _STATUS if status in counts]
     why = ", ".join(
         f"{counts[status]} {(_ONE if counts[status] == 1 else _STATUS)[status]}"
-        for status in _STATUS
-        if status in counts
+        for status in statuses
     )
+    images = "1 image" if len(table) == 1 else f"{len(table)} images"
     lack = "has no archive" if len(absent) == 1 else "have no archive"
     first = printable(f"{absent.iloc[0]['subject']}/{absent.iloc[0]['image']}")
     warn_by_code(
         "IMAGES_ABSENT",
-        f"{path} lists {len(table)} images, and {len(absent)} of them {lack} ({why}), such as "
-        f"{first}: the result will be incomplete. To bring the list up to date and see what is "
-        "missing, run voxarray finalise; to leave images out on purpose, choose the others with a "
-        "query",
+        f"{path} lists {images}, and {len(absent)} of them {lack} ({why}), such as {first}: the "
+        f"result will be incomplete. {' '.join(_MEND[status] for status in statuses)} To leave "
+        "out images without an archive on purpose, choose the others: "
+        f'--query "{_CONVERTED}", or cohort.query("{_CONVERTED}")',
     )
