@@ -25,8 +25,8 @@ from voxarray.core.progress import ProgressOption, reporting
 from voxarray.formats.file_sets import files_of
 from voxarray.formats.memory_check import require_room
 from voxarray.formats.record import KEYWORDS, Format, SaveRequest
-from voxarray.formats.registry import load, open_source, writable_format, written_suffixes
-from voxarray.geometry.pyramid_levels import Levels
+from voxarray.formats.registry import load, not_written, open_source, writable_format
+from voxarray.geometry.levels import Levels
 from voxarray.source.base import Source
 from voxarray.source.storable import refuse_beyond_disks
 from voxarray.statistics.decoded_copies import staged, when_staged
@@ -319,12 +319,7 @@ def projected_peak(source: Source, destination: str) -> int:
 def _format(destination: str) -> Format:
     file_format = writable_format(destination)
     if file_format is None:
-        raise UnsupportedError(
-            f"{destination!r} does not end in a suffix of a format that voxarray writes: choose "
-            f"one of {', '.join(written_suffixes())}",
-            code="UNKNOWN_SUFFIX",
-            path=destination,
-        )
+        raise not_written(destination)
     return file_format
 
 

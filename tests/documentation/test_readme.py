@@ -13,6 +13,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from voxarray.cli import main
+from voxarray.formats.table import FORMATS
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -86,3 +87,10 @@ def test_pictures_exist():
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
     assert pictures
     assert all((README.parent / picture).is_file() for picture in pictures)
+
+
+def test_the_readme_names_the_formats_that_are_only_read():
+    (formats,) = re.findall(r"## Formats\n(.*?)\n## ", README.read_text("utf-8"), re.DOTALL)
+    (named,) = re.findall(r"writes all of them except (.+?);", formats)
+    only_read = {"NumPy" if name == "`.npy`" else name for name in re.split(", | and ", named)}
+    assert only_read == {record.name for record in FORMATS if not record.written}

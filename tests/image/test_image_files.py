@@ -231,6 +231,17 @@ def test_unknown_suffixes(scan, tmp_path, name):
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("a.npy", ".npy"), ("a.dcm", ".dcm"), ("b.BRIK", ".brik"), ("a.mgh.gz", ".mgh.gz")],
+)
+def test_a_suffix_that_is_only_read_is_not_called_unknown(scan, tmp_path, name, suffix):
+    with pytest.raises(vx.UnsupportedError, match=f"reads {suffix} files, but does not") as caught:
+        vx.ScalarImage(scan).save(tmp_path / name)
+    assert caught.value.code == "UNKNOWN_SUFFIX"
+    assert "format that voxarray writes" not in str(caught.value)
+
+
 def test_squeeze(scan, tmp_path):
     image = vx.ScalarImage(scan)
     image.save(tmp_path / "a.nii", False)

@@ -14,8 +14,13 @@ from enum import Enum
 import click
 
 from voxarray.cohort.folder import CohortLayout
-from voxarray.core.errors import UnsupportedError
-from voxarray.formats.registry import format_of, longest_suffix, writable_format, written_suffixes
+from voxarray.formats.registry import (
+    format_of,
+    longest_suffix,
+    not_written,
+    writable_format,
+    written_suffixes,
+)
 from voxarray.storage.destination import destination_of, local_destination
 from voxarray.storage.remote.address import is_url
 
@@ -61,14 +66,8 @@ class Destination:
         if written is not None:
             kind = Kind.ARCHIVE if written.identity == "zarr" else Kind.FILE
             return cls(path, kind, written.name)
-        read = format_of(path)
-        if read is not None and not os.path.isdir(path):
-            raise UnsupportedError(
-                f"{text} has a suffix of the format {read.name}, which voxarray reads but does not "
-                f"write: choose one of {', '.join(written_suffixes())}, or a folder",
-                code="UNKNOWN_SUFFIX",
-                path=path,
-            )
+        if format_of(path) is not None and not os.path.isdir(path):
+            raise not_written(text, ", or a folder")
         return cls(path, Kind.COHORT)
 
     def refuse_mistyped(self, sources: Sequence[str]) -> None:
@@ -87,13 +86,11 @@ class Destination:
         is_new = self.kind is Kind.COHORT and not os.path.isdir(self.path)
         if not (is_new and _SUFFIX.match(name) and _is_one_image(sources)):
             return
-        raise UnsupportedError(
-            f"{self.path!r} does not end in a suffix of a format that voxarray writes: choose one "
-            f"of {', '.join(written_suffixes())}. To make a cohort of one image, choose a folder "
-            "without a suffix, or make this folder first",
-            code="UNKNOWN_SUFFIX",
-            path=self.path,
+        advice = (
+            ". To make a cohort of one image, choose a folder without a suffix, or make this "
+            "folder first"
         )
+        raise not_written(self.path, advice)
 
     def require_cohort(self, command: str) -> CohortLayout:
         """The folder of a cohort, which alone makes sense for a command.

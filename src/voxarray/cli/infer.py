@@ -20,8 +20,8 @@ from voxarray.cohort.cohort import Cohort
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.run.interrupts import stoppable
-from voxarray.core.errors import UnsupportedError, VoxarrayError
-from voxarray.formats.registry import written_suffixes
+from voxarray.core.errors import VoxarrayError
+from voxarray.formats.registry import not_written
 from voxarray.inference.axis_plan import BLENDS
 from voxarray.inference.cohort_layers import add_layer, ends_of_layers
 from voxarray.inference.network_input import subject_of
@@ -197,13 +197,10 @@ def command(
 def _refuse_folder_for_one(target: Destination, source: str) -> None:
     """Refuse a folder for the prediction of one scan, which is one file or archive."""
     if target.kind is Kind.COHORT and os.path.exists(source) and not is_cohort(source):
-        raise UnsupportedError(
-            f"{source} is one scan and not a cohort, so its prediction is one file or archive, but "
-            f"{target.path} does not end in a suffix of a format that voxarray writes: choose one "
-            f"of {', '.join(written_suffixes())}",
-            code="UNKNOWN_SUFFIX",
-            path=target.path,
+        advice = (
+            f". {source} is one scan and not a cohort, so its prediction is one file or archive"
         )
+        raise not_written(target.path, advice)
 
 
 def _transform(

@@ -198,6 +198,30 @@ def written_suffixes() -> list[str]:
     return [suffix for record in all_formats() for suffix in record.written]
 
 
+def not_written(path: str, advice: str = "") -> UnsupportedError:
+    """The error of a path to which no image can be saved; it says which suffixes can be.
+
+    A suffix that is read, such as ``.npy``, is known: whoever opened a file of that name must not
+    be told that nobody knows it.
+
+    Args:
+        path: As the user gave it.
+        advice: What the message says at its end.
+    """
+    written, read = ", ".join(written_suffixes()), longest_suffix(path, known_suffixes())
+    if read:
+        message = (
+            f"{path!r} cannot be written, since voxarray reads {read} files, but does not write "
+            f"them: choose one of {written}{advice}"
+        )
+    else:
+        message = (
+            f"{path!r} does not end in a suffix of a format that voxarray writes: choose one of "
+            f"{written}{advice}"
+        )
+    return UnsupportedError(message, code="UNKNOWN_SUFFIX", path=path)
+
+
 def searched_suffixes(formats: Iterable[Format] | None = None) -> set[str]:
     """Suffixes of the files that are images when a folder is searched, of all formats or some."""
     some = all_formats() if formats is None else formats
