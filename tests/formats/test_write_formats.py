@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 import warnings
 
@@ -428,6 +429,26 @@ def test_refusals(tmp_path, suffix, shape, dtype, affine, code):
 def test_the_slice_that_is_suggested_for_a_picture_exists(tmp_path):
     with pytest.raises(UnsupportedError, match=r"has 6: take one, such as image\[\.\.\., 3\]"):
         save(ArraySource(voxels((1, 4, 5, 6), "u1"), PLANE), tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", [".vtk", ".gipl"])
+def test_the_call_in_a_refusal_of_axes_makes_them_right(tmp_path, suffix):
+    image = vx.ScalarImage(tensor=voxels((1, 4, 5, 6)), affine=np.diag([2.0, 3, 4, 1]))
+    with pytest.raises(UnsupportedError, match="those of the image point RAS") as caught:
+        image.save(tmp_path / f"a{suffix}")
+    (call,) = re.findall(r"reorient it first: (\S+)", str(caught.value))
+    reoriented = eval(call, {"vx": vx, "image": image})
+    reoriented.save(tmp_path / f"a{suffix}")
+    again = vx.ScalarImage(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(again.affine, reoriented.affine)
+    np.testing.assert_array_equal(vx.ToCanonical()(again).numpy(), image.numpy())
+
+
+@pytest.mark.parametrize("suffix", [".vtk", ".gipl"])
+def test_a_refusal_of_oblique_axes_advises_no_reorientation(tmp_path, suffix):
+    with pytest.raises(UnsupportedError, match="those of the image are oblique") as caught:
+        save(ArraySource(voxels((1, 4, 5, 6), "i2"), OBLIQUE), tmp_path / f"a{suffix}")
+    assert "ToOrientation" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".mnc"])

@@ -58,16 +58,26 @@ def require_lps_axes(affine: NDArray[np.float64], kind: str) -> None:
     Raises:
         UnsupportedError: ``AFFINE_NOT_HELD``.
     """
+    if _has_lps_axes(affine):
+        return
+    grid = Grid((1, 1, 1), affine)
+    if _has_lps_axes(grid.reorient("LPS").affine):
+        axes = f"point {''.join(grid.orientation)}"
+        advice = ', or reorient it first: vx.ToOrientation("LPS")(image)'
+    else:
+        axes, advice = "are oblique to these", ", which store directions"
+    raise UnsupportedError(
+        f"{kind} stores no directions: its axes always point left, posterior and superior (LPS), "
+        f"but those of the image {axes}. Save the image as .nrrd or .nii instead{advice}",
+        code="AFFINE_NOT_HELD",
+    )
+
+
+def _has_lps_axes(affine: NDArray[np.float64]) -> bool:
     columns = lps_from_ras(affine)[:3, :3]
     spacing = np.diag(columns)
     stray = np.abs(columns - np.diag(spacing)).max()
-    if (spacing <= 0).any() or stray > _AXIS_TOLERANCE * spacing.max():
-        raise UnsupportedError(
-            f"{kind} stores no directions: its axes always point left, posterior and superior "
-            f"(LPS), but those of the image point {''.join(Grid((1, 1, 1), affine).orientation)}. "
-            "Save the image as .nrrd or .nii instead, or reorient it first",
-            code="AFFINE_NOT_HELD",
-        )
+    return bool((spacing > 0).all() and stray <= _AXIS_TOLERANCE * spacing.max())
 
 
 def require_held(before: Source, after: Source, kind: str) -> None:
