@@ -15,7 +15,7 @@ _CALL = re.compile(r"\b(?:voxarray|vx)((?:\.\w+)+)\(")
 def _calls() -> set[str]:
     found = set[str]()
     for file in sorted(Path(vx.__file__).parent.rglob("*.py")):
-        text = file.read_text()
+        text = file.read_text("utf-8")
         if _CALL.search(text):
             nodes = ast.walk(ast.parse(text))
             texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
