@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -22,11 +21,10 @@ from voxarray.core.caller_warnings import warn_caller
 from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, VoxarrayWarning
 from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
+from voxarray.core.label_colours import rgba_of
 from voxarray.core.progress import ProgressOption, reporting
 from voxarray.image import Image, LabelMap, ScalarImage
 from voxarray.storage.remote.address import as_local, is_url
-
-_HEX = re.compile(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")
 
 
 class Archive:
@@ -311,21 +309,10 @@ def _name(name: Any) -> str:
 
 
 def _colour(colour: Any) -> tuple[int, int, int, int]:
-    if isinstance(colour, str) and (match := _HEX.fullmatch(colour)):
-        parts = list(bytes.fromhex(match[1] + (match[2] or "ff")))
-    elif isinstance(colour, str) or not hasattr(colour, "__iter__"):
-        parts = []
-    else:
-        parts = [int(p) if _is_byte(p) else -1 for p in colour]
-        parts += [255] * (len(parts) == 3)
-    if len(parts) != 4 or min(parts) < 0:
+    rgba = rgba_of(colour)
+    if rgba is None:
         raise _bad(f"{colour!r:.80} is not a colour: give (r, g, b), 0 to 255 each, or '#rrggbb'")
-    red, green, blue, alpha = parts
-    return red, green, blue, alpha
-
-
-def _is_byte(value: Any) -> bool:
-    return not isinstance(value, bool) and hasattr(value, "__index__") and 0 <= int(value) <= 255
+    return rgba
 
 
 def _bad(message: str) -> FormatError:

@@ -278,11 +278,12 @@ def test_regression_is_what_the_network_returns(tmp_path):
 def test_names_colours_and_values_of_classes_are_kept(tmp_path):
     image, model = scan(), network(3)
     plain = vx.infer(model, image, tmp_path / "plain.nii", patch_size=8).numpy()
-    classes = {0: "background", 500: ("liver", (200, 30, 30)), 9: "kidney"}
+    classes = {0: ("background", "#102030"), 500: ("liver", (200, 30, 30)), 9: "kidney"}
     named = vx.infer(model, image, tmp_path / "a.ome.zarr", patch_size=8, classes=classes)
     table = {label.value: label for label in named.source.label_table}
     np.testing.assert_array_equal(named.numpy(), np.array([0, 500, 9])[plain.astype(int)])
     assert (table[500].name, table[500].colour) == ("liver", (200, 30, 30, 255))
+    assert (table[0].name, table[0].colour) == ("background", (16, 32, 48, 255))
     assert table[9].name == "kidney"
 
 
@@ -471,6 +472,8 @@ def test_infinite_logits_are_no_mistake(tmp_path):
         {"classes": 0},
         {"classes": {-1: "a"}},
         {"classes": {0: ("a", (1, 2))}},
+        {"classes": {2: ("a", "#12345")}},
+        {"classes": {3: ("a", (1, 2, 256))}},
         {"flips": (4,)},
         {"threshold": "half"},
         {"amp": "yes"},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ _STEPS = 16  # of each of red, green and blue, among which colours are chosen
 _DARKEST = 35  # lightness, 0 to 100: below it a colour might be taken for the background
 _WHITE_POINT = (0.95047, 1.0, 1.08883)  # D65
 _ORANGE = (255, 119, 0)
+_HEX = re.compile(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")
 
 _TO_XYZ = np.array(
     [
@@ -71,6 +73,31 @@ def own_colours(source: Any) -> dict[float, tuple[int, int, int]]:
     """Colours that labels of a source came with, from an OME-Zarr file; empty if they had none."""
     table = source.label_table
     return {float(label.value): label.colour[:3] for label in table if label.colour is not None}
+
+
+def rgba_of(colour: Any) -> tuple[int, int, int, int] | None:
+    """Red, green, blue and alpha, 0 to 255, of a colour as users give it; None if it is none.
+
+    Args:
+        colour: Three or four whole numbers from 0 to 255, or ``"#rrggbb"`` or ``"#rrggbbaa"``.
+    """
+    if isinstance(colour, str):
+        match = _HEX.fullmatch(colour)
+        channels: Sequence[Any] = bytes.fromhex(match[1] + (match[2] or "ff")) if match else b""
+    else:
+        try:
+            given = [*colour]
+        except TypeError:  # it has no parts
+            given = []
+        channels = given + [255] * (len(given) == 3)
+    if len(channels) != 4 or not all(map(_is_byte, channels)):
+        return None
+    red, green, blue, alpha = map(int, channels)
+    return red, green, blue, alpha
+
+
+def _is_byte(value: Any) -> bool:
+    return not isinstance(value, bool) and hasattr(value, "__index__") and 0 <= int(value) <= 255
 
 
 def _colour(value: Any, over_scan: bool) -> tuple[int, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from voxarray.archive.metadata import Label
 from voxarray.core.errors import ModelError, UnsupportedError
+from voxarray.core.label_colours import rgba_of
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Classes:
 
         Args:
             requested: How many; names of all, in order; or the label of each, in order, with its
-                name or with its name and colour (RGB or RGBA, 0 to 255).
+                name or with its name and colour (RGB or RGBA, 0 to 255, or ``"#rrggbb"``).
             model_names: Names by label, in order.
 
         Raises:
@@ -93,14 +93,12 @@ def _label(value: Any, name: Any) -> Label:
         return Label(value, name)
     try:
         text, colour = name
-        channels = tuple(operator.index(channel) for channel in colour)
     except (TypeError, ValueError):
-        channels, text = (), None
-    if (
-        not isinstance(text, str)
-        or len(channels) not in (3, 4)
-        or not all(0 <= channel <= 255 for channel in channels)
-    ):
-        raise ValueError(f"classes: each has a name, or a name and a colour (RGB), not {name!r}")
-    red, green, blue, alpha = (*channels, 255)[:4]
-    return Label(value, text, (red, green, blue, alpha))
+        text, colour = None, None
+    rgba = rgba_of(colour)
+    if not isinstance(text, str) or rgba is None:
+        raise ValueError(
+            f"classes: {name!r} is neither a name nor a name with its colour: write 'core', "
+            "('core', (255, 136, 0)) or ('core', '#ff8800')"
+        )
+    return Label(value, text, rgba)

@@ -97,8 +97,8 @@ def infer(
         threshold: Least probability of a label. Voxels whose most probable class is below it become
             0. With a sigmoid it is 0.5 by default, otherwise there is no limit.
         classes: The number of classes; or their names, in the network's order; or a dict in that
-            order from labels to names, or to pairs of name and RGB colour. Without ``classes``, a
-            patch of zeros is predicted first, to count them.
+            order from labels to names, or to pairs of name and colour (RGB, or ``"#rrggbb"``).
+            Without ``classes``, a patch of zeros is predicted first, to count them.
         channels: Names of a subject's images in the order of the network's channels.
         batch_size: Patches that are predicted at once, 1 by default.
         device: Where the network runs, as torch names it; by default where its weights are.
