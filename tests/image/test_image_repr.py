@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dask.array as da
 import numpy as np
+import pytest
 import torch
 
 import voxarray as vx
@@ -43,3 +44,18 @@ def test_what_cannot_be_opened(tmp_path):
     path.write_bytes(b"nothing")
     text = repr(vx.ScalarImage(path))
     assert text.startswith(f'ScalarImage(path: "{path}"; not readable: ')
+
+
+@pytest.mark.parametrize("name", ["t1.nii", "t1.nii.gz", "t1.ome.zarr"])
+def test_what_was_changed_is_not_said_to_be_in_the_file(tmp_path, name):
+    path = tmp_path / name
+    image = vx.Resample(2)(vx.testing.sample((9, 8, 7)))
+    image.save(path)
+    opened = vx.ScalarImage(path)
+    assert repr(opened).endswith(f'; path: "{path}")')
+    changes = (vx.Resample(3), vx.ZNormalization(), vx.ToOrientation("LPI"), lambda one: one[2:5])
+    for change in changes:
+        made = change(opened)
+        assert repr(made).endswith(f'; made from path: "{path}")')
+        assert repr(vx.Flip(0)(made)).endswith(f'; made from path: "{path}")')
+    assert repr(opened).endswith(f'; path: "{path}")')

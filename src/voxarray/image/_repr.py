@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 def describe(image: Image) -> str:
     """Text such as ``ScalarImage(shape: (1, 256, 256, 176); spacing: ...; path: "t1.nii.gz")``.
 
+    If the image is a slice of what the file holds, or a transform changed it, the text says ``made
+    from path``, since the file has another shape or other voxels.
+
     An image whose header cannot be read is described by its path and the error: a debugger must
     be able to show it.
     """
@@ -40,8 +43,15 @@ def _geometry(image: Image) -> list[str]:
 
 def _voxels(image: Image) -> list[str]:
     if image.path is not None and not image.source.base.in_memory:
-        return [_path(image)]
+        return [f"made from {_path(image)}" if _is_changed(image) else _path(image)]
     return [f"memory: {format_bytes(image.memory)}", f"dtype: {_tensor_type(image)}"]
+
+
+def _is_changed(image: Image) -> bool:
+    """Whether it was sliced or transformed since its file was opened, so that its shape differs."""
+    opened = image.source.base  # the file, or what a transform made of it
+    steps_in_file = 0 if opened.path is None else len(opened.history)
+    return len(image.history) > steps_in_file
 
 
 def _tensor_type(image: Image) -> str:
