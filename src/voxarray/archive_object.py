@@ -22,9 +22,10 @@ from voxarray.core.errors import FormatError, UnsupportedError, VoxarrayError, V
 from voxarray.core.given_paths import path_text
 from voxarray.core.keys import LABEL
 from voxarray.core.label_colours import rgba_of
+from voxarray.core.names_elsewhere import listed
 from voxarray.core.progress import ProgressOption, reporting
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.storage.remote.address import as_local, is_url
+from voxarray.storage.remote.address import Address, as_local, is_url
 
 
 class Archive:
@@ -257,7 +258,9 @@ class _Labels(Mapping[str, LabelMap]):
 
     def __getitem__(self, name: str) -> LabelMap:
         if name not in self._names:
-            raise KeyError(name)
+            # The query of a signed URL is a secret, and errors end up in logs.
+            path = Address.parse(self._path).shown if is_url(self._path) else self._path
+            raise KeyError(f"no label map {name!r} in {path}; its label maps: {listed(self)}")
         return LabelMap(f"{self._path}/{FOLDER}/{name}")
 
     def __iter__(self) -> Iterator[str]:

@@ -78,6 +78,16 @@ def test_a_label_map_comes_and_goes(path):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_a_label_map_that_is_not_there_is_named_with_those_that_are(path):
+    opened = vx.Archive(path)
+    with pytest.raises(KeyError, match=r"no label map 'nope' in .*; its label maps: none"):
+        opened.labels["nope"]
+    opened.add_labels("tumour", labels())
+    with pytest.raises(KeyError, match=r"no label map 'nope' in .*; its label maps: 'tumour'"):
+        opened.labels["nope"]
+    assert opened.labels.get("nope") is None
+
+
 def test_a_label_map_is_the_one_that_convert_would_have_made(tmp_path):
     values = {"one": blobs(SHAPE, "u1", 1), "two": blobs(SHAPE, "i2", 2)}
     together = archive(tmp_path / "together.ome.zarr", blobs(SHAPE), labels=values)

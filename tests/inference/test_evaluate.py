@@ -33,6 +33,13 @@ def test_dice_and_volumes_are_those_of_numpy():
         assert scores[label].reference == pytest.approx(other.sum() * 0.8 * 1.2 * 3)
 
 
+def test_a_label_that_was_not_compared_is_named_with_those_that_were():
+    labels = vx.LabelMap(tensor=np.full((1, 2, 2, 2), 3, np.uint8))
+    scores = vx.evaluate(labels, vx.LabelMap(tensor=labels.numpy()), surfaces=False)
+    with pytest.raises(KeyError, match="no label 7 was compared; compared: 3"):
+        scores[7]
+
+
 def test_surfaces_are_those_of_monai():
     metrics = pytest.importorskip("monai.metrics")
     import torch

@@ -69,7 +69,7 @@ def similar(name: str, names: Iterable[str]) -> str:
     )
 
 
-def listed(names: Iterable[str], most: int = 8) -> str:
+def listed(names: Iterable[object], most: int = 8) -> str:
     """The first of some names, and how many more there are."""
     quoted = list(map(repr, names))
     more = f" and {len(quoted) - most} more" if len(quoted) > most else ""

@@ -15,6 +15,7 @@ from voxarray.cohort.cohort import Cohort
 from voxarray.core import memory
 from voxarray.core.errors import GridError
 from voxarray.core.html_table import SCROLLS
+from voxarray.core.names_elsewhere import listed
 from voxarray.core.progress import ProgressOption, reporting, title_of
 from voxarray.geometry.selection import Selection
 from voxarray.image import Image
@@ -86,6 +87,8 @@ class Evaluation(Mapping[int, LabelScores]):
     scores: Mapping[int, LabelScores]
 
     def __getitem__(self, label: int) -> LabelScores:
+        if label not in self.scores:
+            raise KeyError(f"no label {label!r} was compared; compared: {listed(self)}")
         return self.scores[label]
 
     def __iter__(self) -> Any:
