@@ -137,7 +137,8 @@ def input_options(command: Command) -> Command:
             help='Pattern of the images in a folder, such as "t1=**/*_t1.nii.gz". The '
             "subject's name is everything that the stars match, including the folders of **: "
             "sub-1/a for sub-1/a_t1.nii.gz. To use only a part of it as the name, write {subject}, "
-            'as in "t1={subject}/*_t1*". Can be given several times',
+            'as in "t1={subject}/*_t1*". For DICOM, match the folder and not its files: '
+            '"t1={subject}/dicom". Can be given several times',
         ),
         click.option(
             "--label-pattern",

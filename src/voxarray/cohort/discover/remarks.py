@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from voxarray.cohort.discover import path_list
 from voxarray.cohort.discover.census import Census
-from voxarray.cohort.discover.input import DiscoveredInput, source_told
+from voxarray.cohort.discover.dicom_folders import of_dicom_folders
+from voxarray.cohort.discover.input import IMAGE, DiscoveredInput, source_told
 from voxarray.cohort.discover.label_names import is_like_labels
 from voxarray.cohort.discover.patterns import compile_pattern, of_brackets, told
 from voxarray.cohort.discover.search import is_image, is_manifest
@@ -59,7 +60,9 @@ def _warn_of_unused(
         for image in dict.fromkeys(name for name, _ in patterns):
             alternatives = [pattern for pattern in patterns if pattern[0] == image]
             if not any(census.fits[role, *pattern] for pattern in alternatives):
-                warn_by_code("PATTERN_UNUSED", _why_unused(alternatives, role, inputs, census))
+                warn_by_code(
+                    "PATTERN_UNUSED", _why_unused(alternatives, role, inputs, census, sources)
+                )
 
 
 def _kind(source: str) -> str:
@@ -80,6 +83,7 @@ def _why_unused(
     role: str,
     inputs: Sequence[DiscoveredInput],
     census: Census,
+    sources: Sequence[str],
 ) -> str:
     rules = [compile_pattern(text) for _, text in patterns]
     match = next(
@@ -96,9 +100,12 @@ def _why_unused(
     names = census.misfits or [inputs[0].source]
     alike = (name for name in names if is_like_labels(name) == (role == "label map"))
     example = next(alike, names[0])
+    # Without image patterns, what no pattern matches is an image.
+    names = [*census.misfits, *(item.source for item in inputs if item.image == IMAGE)]
     return (
         f"no file matches {told(patterns)}, so there is no {role} by that pattern; "
         f"{source_told(example)}, for example, does not match{of_brackets(patterns)}"
+        f"{of_dicom_folders(patterns, names, sources)}"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from voxarray.cohort.catalogue.pipelines import PIPELINE
 from voxarray.cohort.catalogue.rows import COLUMNS
 from voxarray.cohort.discover.census import Census
+from voxarray.cohort.discover.dicom_folders import of_dicom_folders
 from voxarray.cohort.discover.input import SUBJECT_KEY, DiscoveredInput, source_told
 from voxarray.cohort.discover.patterns import misfit
 from voxarray.cohort.discover.search import cohort_above, cohort_named
@@ -67,7 +68,9 @@ def nothing_found(
 ) -> MissingFileError:
     """The error of sources in which there is no image (``NOTHING_FOUND``)."""
     if census.misfits:
-        why = misfit((*choice.image_patterns, *choice.label_patterns), census.misfits[0])
+        patterns = (*choice.image_patterns, *choice.label_patterns)
+        why = misfit(patterns, census.misfits[0])
+        why += of_dicom_folders(patterns, census.misfits, sources)
         text = f"nothing to do: in {', '.join(sources)} {why}"
         return MissingFileError(text, code="NOTHING_FOUND")
     hint = ""
