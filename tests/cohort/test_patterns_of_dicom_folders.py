@@ -21,6 +21,7 @@ def scans(folder):
 
 def planned(folder, tmp_path, image=(), label=()):
     """What a conversion with patterns raises or warns of."""
+    tmp_path.mkdir(exist_ok=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -82,3 +83,33 @@ def test_other_patterns_get_no_such_hint(tmp_path, pattern):
     save(tmp_path / "in/sub-1/a_t2.nii")
     series(tmp_path / "in/x/y", SeriesInstanceUID=generate_uid())
     assert "DICOM folder" not in planned(tmp_path / "in", tmp_path, {"t1": pattern})
+
+
+# --- Several series in a folder -------------------------------------------------------------------
+
+
+def two_series(folder):
+    """A folder of the series 4 and 801."""
+    for number in (4, 801):
+        uid = generate_uid()
+        for path in series(folder / str(number), SeriesInstanceUID=uid, SeriesNumber=number):
+            path.rename(folder / f"{number}_{path.name}")
+        (folder / str(number)).rmdir()
+
+
+@pytest.mark.parametrize("role", ["image", "label"])
+def test_series_that_cannot_have_the_name_of_the_pattern_are_told(tmp_path, role):
+    two_series(tmp_path / "in/sub-1/dicom")
+    patterns = {role: {"mine": "{subject}/dicom"}}
+    for _ in range(2):  # also if nothing has changed
+        (told,) = planned(tmp_path / "in", tmp_path, **patterns).splitlines()
+        assert told.startswith("SERIES_RENAMED: 1 DICOM folder holds several series.")
+        assert "sub-1/dicom gives 'series-4', 'series-801', and no 'mine'." in told
+    assert vx.Cohort(tmp_path / "out")[0].get_images_names() == ["series-4", "series-801"]
+
+
+def test_without_a_name_that_is_lost_nothing_is_told(tmp_path):
+    two_series(tmp_path / "in/sub-1")
+    series(tmp_path / "in/sub-2", SeriesInstanceUID=generate_uid())
+    assert planned(tmp_path / "in", tmp_path) == ""
+    assert planned(tmp_path / "in", tmp_path / "b", {"t1": "sub-2"}) == ""

@@ -25,6 +25,7 @@ from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
 from voxarray.cohort.plan.neighbour_files import with_neighbours
 from voxarray.cohort.plan.opening import open_series
 from voxarray.cohort.plan.plan import Plan, archive_key
+from voxarray.cohort.plan.renamed_series import warn_of_renamed
 from voxarray.cohort.plan.retained_fields import kept_of
 from voxarray.core import settings
 from voxarray.core.dtype_names import dtype_name
@@ -68,7 +69,8 @@ def plan_of(
         looked: Called with the inputs that were looked at and all of them.
 
     Warns:
-        VoxarrayWarning: If files of one DICOM series lie in several folders (``SERIES_DIVIDED``).
+        VoxarrayWarning: If files of one DICOM series lie in several folders (``SERIES_DIVIDED``),
+            or several series in a folder for which the user chose a name (``SERIES_RENAMED``).
     """
     origin, _ = _origins(sources)
     reusable, digest = _reusable(previous, options), options.digest()
@@ -92,6 +94,7 @@ def plan_of(
                 looked(done, len(inputs))
     items = sorted(_told_apart(items), key=lambda item: item.slug)
     warn_of_divided(items)
+    warn_of_renamed(inputs, items)
     return Plan(tuple(items), origin, digest, options.zipped, given=given(options))
 
 
