@@ -26,7 +26,7 @@ from voxarray.formats.file_sets import files_of
 from voxarray.formats.memory_check import require_room
 from voxarray.formats.record import KEYWORDS, Format, SaveRequest
 from voxarray.formats.registry import load, not_written, open_source, writable_format
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 from voxarray.source.base import Source
 from voxarray.source.storable import refuse_beyond_disks
 from voxarray.statistics.decoded_copies import staged, when_staged

@@ -18,10 +18,10 @@ from voxarray.cohort.mapped_items import items_of
 from voxarray.cohort.mapped_keys import MappedKeys
 from voxarray.cohort.mapped_opener import MappedOpener, TransformLike
 from voxarray.cohort.options import ArchiveOptions
+from voxarray.cohort.plan.archive_names import text_digest
 from voxarray.cohort.plan.changed_options import given
 from voxarray.cohort.plan.described import described, description_digest
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.plan.names import text_digest
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.plan.planning import require_same_form
@@ -37,7 +37,7 @@ from voxarray.core.function_arguments import require_transform
 from voxarray.core.html_table import html_table
 from voxarray.core.progress import ProgressOption
 from voxarray.core.transform_misfits import naming_misfits
-from voxarray.geometry.levels import Levels
+from voxarray.geometry.pyramid_levels import Levels
 from voxarray.storage.small_files import (
     is_file,
     make_folder,

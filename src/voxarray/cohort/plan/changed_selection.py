@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import InputSelection
-from voxarray.cohort.plan.names import text_digest
+from voxarray.cohort.plan.archive_names import text_digest
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.errors import FormatError
 from voxarray.core.printable import printable
