@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import gzip
 import itertools
 import json
-import os
 import pickle
 import re
 import shutil
@@ -157,24 +155,6 @@ def test_the_table(cohort):
     rows = cohort.table  # a copy
     rows["width"] = 0
     assert cohort.table.width.max() == 12
-
-
-def test_a_failed_image_has_no_label_maps_in_the_table(tmp_path):
-    for subject in "ab":
-        save(tmp_path / f"in/{subject}/t1.nii", 1)
-        save(tmp_path / f"in/{subject}/seg.nii", 2)
-    bad = tmp_path / "in/a/t1.nii.gz"
-    bad.write_bytes(gzip.compress((tmp_path / "in/a/t1.nii").read_bytes())[:-400])
-    os.remove(tmp_path / "in/a/t1.nii")
-    vx.convert_cohort(
-        tmp_path / "in",
-        tmp_path / "out",
-        image_patterns={"t1": "{subject}/t1.nii*"},
-        label_patterns={"seg": "{subject}/seg.nii"},
-    )
-    table = vx.Cohort(tmp_path / "out").table.set_index("subject")
-    assert [*table.status] == ["failed", "done"]
-    assert [[*labels] for labels in table.labels] == [[], ["seg"]]
 
 
 def test_queries(cohort):

@@ -96,9 +96,10 @@ class Cohort(Sequence[Subject]):
     def table(self) -> pd.DataFrame:
         """A copy of the catalogue: one row per image, failed images included.
 
-        Columns are ``status``, ``subject``, ``image``, ``kind``, ``archive``, ``labels`` (names of
-        label maps in the archive), shape, spacing (mm, to six significant digits), ``orientation``,
-        ``dtype``, ``bytes``, ``minimum``, ``maximum``, BIDS entities, facts of the acquisition.
+        Columns are ``status``, ``subject``, ``image``, ``kind``, ``archive``, ``labels`` (in the
+        archive; of failed images, those planned), shape, spacing (mm, to six significant digits),
+        ``orientation``, ``dtype``, ``bytes``, ``minimum`` and ``maximum``, BIDS entities, and facts
+        of the acquisition.
         """
         return self._table.copy()
 

@@ -101,7 +101,7 @@ def row_of_missing(item: Item, failure: Failure | None) -> Row:
         "subject": shown(item.subject),
         "image": shown(item.image),
         "kind": item.kind,
-        "labels": [],  # the column says what an archive holds, and there is none
+        "labels": [layer.name for layer in item.layers],
         "source": shown(item.origin.source),
         "code": failure and failure.code,
     }
