@@ -316,21 +316,21 @@ def test_label_maps_found_by_label_patterns_are_not_reported(tmp_path):
     assert "2 taken as 1 image and 1 label map" in str(census)
 
 
-def test_dicom_files_at_the_top_are_called_the_folder_itself(tmp_path):
+def test_dicom_files_at_the_top_are_called_the_source_itself(tmp_path):
     dicom_samples.series(tmp_path / "in")
     other = dicom_samples.volume(rows=9)
     dicom_samples.series(tmp_path / "x", other)  # of another size: no image
     for number, path in enumerate((tmp_path / "x").iterdir()):
         path.rename(tmp_path / f"in/other{number}.dcm")
     told = run("plan", tmp_path / "in", tmp_path / "out", "--dry-run").stdout
-    assert "the folder itself: MIXED_SIZE: " in told
+    assert "the source itself: MIXED_SIZE: " in told
     told = run("convert", tmp_path / "in", tmp_path / "out")
-    assert "the folder itself: MIXED_SIZE: " in told.stderr
+    assert "the source itself: MIXED_SIZE: " in told.stderr
     report = (tmp_path / "out/report.txt").read_text()
-    assert "\nthe folder itself\n    MIXED_SIZE: " in report
+    assert "\nthe source itself\n    MIXED_SIZE: " in report
     pattern = ("--image-pattern", "t1={subject}/*_t1.nii")
     told = run("convert", tmp_path / "in", tmp_path / "not", *pattern)
-    assert "; the folder itself, for example, does not" in told.stderr
+    assert "; the source itself, for example, does not" in told.stderr
     save(tmp_path / "in/a/a_t1.nii")
     told = run("convert", tmp_path / "in", tmp_path / "other", *pattern).stdout
-    assert told.endswith("  no pattern fits: the folder itself\n")
+    assert told.endswith("  no pattern fits: the source itself\n")

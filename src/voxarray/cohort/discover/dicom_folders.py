@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from voxarray.cohort.discover.files import joined
+from voxarray.cohort.discover.input import source_told
 from voxarray.cohort.discover.patterns import compile_pattern, told
 from voxarray.cohort.discover.search import prefix_of
-from voxarray.core.printable import printable
 from voxarray.formats.dicom.detect import is_dicom_folder
 from voxarray.formats.registry import format_of
 from voxarray.storage.remote.address import as_local, is_url
@@ -41,8 +41,7 @@ def of_dicom_folders(
                 if matching
                 else "leave the pattern out, or give the folder above it as the source"
             )
-            folder = "the source itself" if is_top else printable(name)
-            return f". {folder} is a DICOM folder, whose files together are one image: {advice}"
+            return f". {source_told(name)} is a DICOM folder, whose files together are one image: {advice}"
     return ""
 
 

@@ -51,7 +51,7 @@ def source_told(source: str) -> str:
     Args:
         source: Name of the input, or of one of its files.
     """
-    return "the folder itself" if source == "." else printable(source.removesuffix("/."))
+    return "the source itself" if source == "." else printable(source.removesuffix("/."))
 
 
 def stem(path: str | os.PathLike[str]) -> str:

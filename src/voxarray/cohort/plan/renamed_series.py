@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput
+from voxarray.cohort.discover.input import IMAGE, LABEL, DiscoveredInput, source_told
 from voxarray.cohort.plan.item import Item
 from voxarray.core.caller_warnings import warn_by_code
 from voxarray.core.names_elsewhere import listed
-from voxarray.core.printable import printable
 
 
 def warn_of_renamed(inputs: Sequence[DiscoveredInput], items: Iterable[Item]) -> None:
@@ -32,7 +31,7 @@ def warn_of_renamed(inputs: Sequence[DiscoveredInput], items: Iterable[Item]) ->
     warn_by_code(
         "SERIES_RENAMED",
         f"{hold} several series. Each series becomes an image of its own, named by its number: "
-        f"{printable(folder)} gives {listed(series)}, and no {chosen[folder]!r}. Use these names "
+        f"{source_told(folder)} gives {listed(series)}, and no {chosen[folder]!r}. Use these names "
         "in queries; or put each series into a folder of its own, and let the pattern (or the "
         "table) name that folder",
     )

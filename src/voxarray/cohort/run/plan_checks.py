@@ -57,8 +57,8 @@ def refuse_reserved_images(inputs: Sequence[DiscoveredInput]) -> None:
     if reserved is not None:
         raise UnsupportedError(
             f"{source_told(reserved.source)} would be called {SUBJECT_KEY!r}. That name is "
-            f"reserved: in a cohort, subject[{SUBJECT_KEY!r}] is the name of the subject. Give "
-            "another name, in the pattern or the column that names it",
+            f"reserved: in a cohort, subject[{SUBJECT_KEY!r}] is the name of the subject. Give the "
+            "image another name, in the pattern or the column that names it",
             code="RESERVED_NAME",
         )
 
