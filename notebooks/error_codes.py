@@ -310,6 +310,9 @@ _EXPLAINED = {
     "holds no archive.",
     "OUTDATED": "An archive was made from other source data or with other options than planned. "
     "Convert again. If label maps or notes were added to it, the message says how to keep them.",
+    "PATTERNS_CHANGED": "A cohort is converted again with other patterns or columns. The "
+    "message names those that were left out, and those that are new. Images that only the earlier "
+    "ones find stay in the cohort as they are.",
     "PIPELINE_REPLACED": "Archives in the folder that another pipeline had made were replaced; the "
     "message begins with their number.",
     "SAME_LABELS": "Prediction and reference are the same label map; the message begins with its "

@@ -41,7 +41,8 @@ def of_dicom_folders(
                 if matching
                 else "leave the pattern out, or give the folder above it as the source"
             )
-            return f". {source_told(name)} is a DICOM folder, whose files together are one image: {advice}"
+            folder = source_told(name)
+            return f". {folder} is a DICOM folder, whose files together are one image: {advice}"
     return ""
 
 

@@ -68,24 +68,22 @@ def check_changed_selection(previous: Plan, now: InputSelection, folder: CohortL
             code="OTHER_PATTERNS",
             path=folder.root,
         )
-    sentences = [
+    left_out = {digest: text for digest, text in before.items() if digest not in given}
+    added = {digest: text for digest, text in given.items() if digest not in before}
+    told = (
         f"the patterns or columns differ from those that {folder.root} was made with"
         if before
         else f"{folder.root} was made without patterns and columns"
-    ]
-    left_out = {digest: text for digest, text in before.items() if digest not in given}
-    if left_out:
-        told = _joined(left_out) + _patterns_told(left_out, previous)
-        sentences.append(f"Given before, but not now: {told}")
-    added = {digest: text for digest, text in given.items() if digest not in before}
-    if added:
-        sentences.append(f"Given now, but not before: {_joined(added)}")
+    )
+    lacking = f"{_joined(left_out)}{_patterns_told(left_out, previous)}"
+    told += f". Given before, but not now: {lacking}" if left_out else ""
+    told += f". Given now, but not before: {_joined(added)}" if added else ""
     if left_out or not before:
-        sentences.append(
-            "Images that are not found by this run stay in the cohort, and are not updated; "
+        told += (
+            ". Images that are not found by this run stay in the cohort, and are not updated; "
             "report.txt names their archives"
         )
-    warn_by_code("PATTERNS_CHANGED", ". ".join(sentences))
+    warn_by_code("PATTERNS_CHANGED", told)
 
 
 def _options(selection: InputSelection) -> Iterator[tuple[str, str, str]]:

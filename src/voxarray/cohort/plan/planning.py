@@ -13,7 +13,7 @@ from voxarray.archive.inodes import inodes_of, inodes_with_layers
 from voxarray.archive.metadata import Kind
 from voxarray.archive.outline import Outline
 from voxarray.cohort.discover import bids
-from voxarray.cohort.discover.input import DiscoveredInput, source_told
+from voxarray.cohort.discover.input import DiscoveredInput
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.archive_names import slug, text_digest
 from voxarray.cohort.plan.changed_options import given
@@ -22,6 +22,7 @@ from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.files_without_pixels import WITHOUT_PIXELS
 from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
+from voxarray.cohort.plan.name_collisions import collision
 from voxarray.cohort.plan.neighbour_files import with_neighbours
 from voxarray.cohort.plan.opening import open_series
 from voxarray.cohort.plan.plan import Plan, archive_key
@@ -149,7 +150,7 @@ def _subjects(inputs: Sequence[DiscoveredInput]) -> list[list[DiscoveredInput]]:
 
 def _stamp(item: DiscoveredInput) -> InputFingerprint | Failure:
     if item.collides_with:
-        return _collision(item.source, item.image, item.subject, item.collides_with)
+        return collision(item.source, item.image, item.subject, item.collides_with)
     try:
         path_text(item.source)  # cells of a table may hold what no path can
         return InputFingerprint.of(item.location)
@@ -382,21 +383,5 @@ def _told_apart(items: Sequence[Item]) -> list[Item]:
 def _failing(item: Item, same: Sequence[Item]) -> Item:
     others = [other.origin.source for other in same if other is not item]
     source = item.origin.source
-    failure = item.failure or _collision(source, item.image, item.subject, others)
+    failure = item.failure or collision(source, item.image, item.subject, others)
     return replace(item, slug=slug(item.subject, item.image, source), failure=failure)
-
-
-def _collision(source: str, image: str, subject: str, others: Sequence[str]) -> Failure:
-    if set(others) == {source}:
-        message = (
-            f"{source} is named {len(others) + 1} times as the image {image!r} of the subject "
-            f"{subject!r}, so it is unclear which row counts: name it once in the table or list"
-        )
-        return Failure("NAME_COLLISION", message, source, permanent=True)
-    names = f"{source_told(source)} and {', '.join(map(source_told, others))}"
-    message = (
-        f"{names} would both be the image {image!r} of the subject {subject!r}, so none of them is "
-        "converted: rename one of them, convert them into different folders, or tell them apart "
-        "with --image-pattern NAME=PATTERN"
-    )
-    return Failure("NAME_COLLISION", message, source, permanent=True)
