@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 import voxarray as vx
+from voxarray.rendering import lightbox, subject_plot, volume
 from voxarray.rendering.intensity_window import FULL_RANGE
 
 
@@ -41,3 +42,18 @@ def test_what_matplotlib_takes_is_passed_on():
 @pytest.mark.parametrize("method", [vx.Image.view, vx.Image.neuroglancer, vx.Subject.view])
 def test_methods_show_the_default_that_drawing_has(method):
     assert inspect.signature(method).parameters["percentiles"].default == FULL_RANGE
+
+
+@pytest.mark.parametrize(
+    ("method", "draws"),
+    [
+        (vx.Image.plot, volume.plot),
+        (vx.Image.lightbox, lightbox.lightbox),
+        (vx.Subject.plot, subject_plot.plot),
+    ],
+)
+def test_help_describes_every_keyword_and_refers_to_nothing_internal(method, draws):
+    keywords = inspect.signature(draws).parameters
+    named = [name for name in keywords if name not in ("image", "images") and "kwargs" not in name]
+    assert [name for name in named if name not in method.__doc__] == []
+    assert "voxarray." not in method.__doc__

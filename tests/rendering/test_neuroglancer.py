@@ -57,6 +57,13 @@ def test_the_pyramid_is_used(archive):
     np.testing.assert_array_equal(found, level.numpy()[0])
 
 
+def test_two_label_maps_have_different_colours():
+    labels = vx.LabelMap(tensor=(VOXELS % 4).astype(np.uint8), affine=AFFINE)
+    viewer = vx.ScalarImage(tensor=VOXELS, affine=AFFINE).neuroglancer({"a": labels, "b": labels})
+    one, two = (viewer.state.layers[name].layer.segment_colors for name in "ab")
+    assert all(one[value] != two[value] for value in (1, 2, 3))
+
+
 def test_labels_are_unsigned():
     voxels = np.where(VOXELS > 900, 3.0, 0.0).astype(np.float32)
     labels = vx.LabelMap(tensor=voxels)

@@ -66,6 +66,33 @@ def test_plot_paints_labels_over_the_scan():
     assert (pixels[:, 4:, 3] == 0).all()
 
 
+@pytest.mark.parametrize("draw", ["plot", "lightbox", "subject"])
+def test_of_two_label_maps_over_a_scan_each_has_colours_of_its_own(draw):
+    """Of the same labels, which lie side by side: 1 to 4 in each half."""
+    scan = vx.ScalarImage(tensor=np.ones((1, 12, 14, 10), np.int16))
+    first, second = np.zeros((2, 1, 12, 14, 10), np.uint8)
+    for label in range(1, 5):
+        first[:, :6, 3 * label - 3 : 3 * label] = label
+        second[:, 6:, 3 * label - 3 : 3 * label] = label
+    maps = {"one": vx.LabelMap(tensor=first), "two": vx.LabelMap(tensor=second)}
+    if draw == "subject":
+        subject = vx.Subject(t1=scan, **maps)
+        axes = subject.plot(overlay=True, return_fig=True, show=False).axes[2]
+    else:
+        options = {} if draw == "plot" else {"slices": 1, "columns": 1}
+        drawn = getattr(scan, draw)(labels=maps, return_fig=True, show=False, **options)
+        axes = drawn.axes[2 if draw == "plot" else 0]
+    seen = []
+    for shown in axes.images[1:]:
+        pixels = np.asarray(shown.get_array()).reshape(-1, 4)
+        seen.append({tuple(colour) for colour in pixels[pixels[:, 3] > 0, :3].tolist()})
+    assert [len(colours) for colours in seen] == [4, 4]
+    assert not seen[0] & seen[1]
+    (alone,) = scan.plot(labels=maps["one"], return_fig=True, show=False).axes[2].images[1:]
+    pixels = np.asarray(alone.get_array()).reshape(-1, 4)
+    assert seen[0] == {tuple(colour) for colour in pixels[pixels[:, 3] > 0, :3].tolist()}
+
+
 def test_a_label_map_elsewhere_is_refused():
     scan = vx.ScalarImage(tensor=np.zeros((1, 12, 14, 10), np.int16))
     far = np.eye(4)

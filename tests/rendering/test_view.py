@@ -69,6 +69,10 @@ def test_labels_have_the_colours_of_plot():
     assert (rgba[1:, 3] == 255).all()
     np.testing.assert_array_equal(rgba[2:256, :3], palette()[2:])
     assert rgba[1].tolist() == [255, 119, 0, 255]  # white would be lost over a scan
+    two = vx.ScalarImage(tensor=VOXELS).view({"one": labels, "two": labels}).volumes[1:]
+    tables = [np.reshape(volume.colormap_label.lut, (-1, 4)) for volume in two]
+    np.testing.assert_array_equal(tables[0], rgba)
+    assert (tables[1][1:256, :3] != rgba[1:256, :3]).any(1).all()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,9 @@ PALETTE_SIZE = 255
 _STEPS = 16  # of each of red, green and blue, among which colours are chosen
 _DARKEST = 35  # lightness, 0 to 100: below it a colour might be taken for the background
 _WHITE_POINT = (0.95047, 1.0, 1.08883)  # D65
+_APART = 64
+"""Colours between those of the same label in two maps: most maps have fewer labels."""
+
 _ORANGE = (255, 119, 0)
 _HEX = re.compile(r"#([0-9a-fA-F]{6})([0-9a-fA-F]{2})?")
 
@@ -50,7 +53,11 @@ def palette() -> NDArray[np.uint8]:
 
 
 def paint(
-    labels: NDArray, by_label: Mapping[float, tuple[int, int, int]], *, over_scan: bool = False
+    labels: NDArray,
+    by_label: Mapping[float, tuple[int, int, int]],
+    *,
+    over_scan: bool = False,
+    number: int = 0,
 ) -> NDArray[np.uint8]:
     """Pixels (..., 3) RGB of labels.
 
@@ -60,10 +67,13 @@ def paint(
             a label has one colour in every image.
         over_scan: Whether they lie over grey voxels, in which white would be lost: it is orange
             there, which the palette has not.
+        number: Of label maps that are drawn over one scan, how many come before this one. Their
+            labels get other colours than those of the same values in the first one.
     """
     values, inverse = np.unique(labels, return_inverse=True)
     colours = np.array(
-        [by_label.get(float(value), _colour(value, over_scan)) for value in values], np.uint8
+        [by_label.get(float(value), _colour(value, over_scan, number)) for value in values],
+        np.uint8,
     )
     painted: NDArray[np.uint8] = colours[inverse.reshape(labels.shape)]
     return painted
@@ -100,12 +110,14 @@ def _is_byte(value: Any) -> bool:
     return not isinstance(value, bool) and hasattr(value, "__index__") and 0 <= int(value) <= 255
 
 
-def _colour(value: Any, over_scan: bool) -> tuple[int, int, int]:
+def _colour(value: Any, over_scan: bool, maps_before: int) -> tuple[int, int, int]:
     if not np.isfinite(value):
         return (0, 0, 0)
     number = int(value)
     # 0 stays alone: label 256 is not taken for the background.
     index = number if 0 <= number <= PALETTE_SIZE else 1 + (number - 1) % PALETTE_SIZE
+    if index and maps_before:
+        index = 1 + (index - 1 + _APART * maps_before) % PALETTE_SIZE
     if index == 1 and over_scan:
         return _ORANGE
     red, green, blue = palette()[index].tolist()

@@ -43,14 +43,26 @@ class PlotMixin:
 
         Args:
             return_fig: Whether to return the figure.
-            **kwargs: As `voxarray.rendering.volume.plot` describes them: ``channel``, ``indices``,
-                ``cmap``, ``percentiles``, ``figsize``, ``title``, ``axes``, ``radiological``,
-                ``reorient``, ``xlabels``, ``rgb``, ``show``, ``output_path``, ``savefig_kwargs``,
-                ``labels`` and ``opacity`` (label maps over the planes), and what ``Axes.imshow``
-                takes.
+            **kwargs: Any of these, and what ``Axes.imshow`` takes:
+
+                * ``channel``: which channel or volume; by default the first one, for label maps
+                  the last one. ``rgb``: whether to draw three channels as colours.
+                * ``indices``: index of the voxel, in the image as drawn, through which the planes
+                  run; by default the middle. ``reorient``: whether the image is drawn in RAS+ (the
+                  default), or along W, H and D as stored.
+                * ``labels``: a label map, or several by name, to draw over the planes, each placed
+                  by its own affine. ``opacity``: of these, 0 to 1.
+                * ``percentiles``: black and white are the intensities at these percentiles of what
+                  is drawn. ``cmap``: a colour map; for labels also a dict of colours, by name or
+                  RGB from 0 to 255.
+                * ``radiological``: whether the patient's right is on the left (the default).
+                  ``xlabels``: whether to label the left and right sides.
+                * ``figsize`` (inches), ``title``, ``axes`` (of matplotlib, to draw into), ``show``,
+                  ``output_path``, and ``savefig_kwargs`` for ``Figure.savefig``.
 
         Raises:
             MissingPackageError: If matplotlib is not installed.
+            GridError: If a label map does not overlap the image (``NO_OVERLAP``).
         """
         from voxarray.rendering.volume import plot
 
@@ -186,10 +198,10 @@ class PlotMixin:
 
         Args:
             return_fig: Whether to return the figure.
-            **kwargs: As `voxarray.rendering.lightbox.lightbox` describes them: ``plane``,
-                ``slices``, ``columns``, ``channel``, ``labels``, ``opacity``, ``percentiles``,
-                ``radiological``, ``figsize``, ``title``, ``show``, ``output_path``,
-                ``savefig_kwargs``, and what ``Axes.imshow`` takes.
+            **kwargs: ``plane`` (``"axial"``, ``"coronal"`` or ``"sagittal"``), ``slices`` and
+                ``columns`` (how many of each), and, as for `plot`: ``channel``, ``labels``,
+                ``opacity``, ``percentiles``, ``radiological``, ``figsize``, ``title``, ``show``,
+                ``output_path``, ``savefig_kwargs``, and what ``Axes.imshow`` takes.
 
         Raises:
             MissingPackageError: If matplotlib is not installed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +58,18 @@ def draw(planes: Sequence[Plane], axes: Sequence[Any], style: Style, *, xlabels:
 
 
 def draw_over(
-    planes: Sequence[Plane], axes: Sequence[Any], labels: Drawable, opacity: float
+    planes: Sequence[Plane], axes: Sequence[Any], labels: Iterable[Drawable], opacity: float
 ) -> None:
-    """Draw a label map over planes that are drawn already, where it is in the patient."""
+    """Draw label maps over planes that are drawn already, where they are in the patient."""
+    for number, label_map in enumerate(labels):
+        _draw_one_over(planes, axes, label_map, opacity, number)
+
+
+def _draw_one_over(
+    planes: Sequence[Plane], axes: Sequence[Any], labels: Drawable, opacity: float, number: int
+) -> None:
     for plane, axis in zip(planes, axes, strict=True):
-        pixels = painted(plane, labels, opacity)
+        pixels = painted(plane, labels, opacity, number)
         # Without an aspect, imshow would reset that of the plane below.
         aspect = plane.spacing[1] / plane.spacing[0]
         axis.imshow(

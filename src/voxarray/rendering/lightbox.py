@@ -116,8 +116,7 @@ def lightbox(
         else Style(percentiles=percentiles, options=imshow_kwargs)
     )
     draw(panels, flat[: len(panels)], style, xlabels=False)
-    for label_map in over.values():
-        draw_over(panels, flat[: len(panels)], label_map, opacity)
+    draw_over(panels, flat[: len(panels)], over.values(), opacity)
     for cell_axes in flat:
         cell_axes.set(xticks=[], yticks=[], ylabel="")
         cell_axes.set_visible(cell_axes in flat[: len(panels)])

@@ -77,8 +77,9 @@ def open_viewer(
     with viewer.txn() as state:
         state.dimensions = space
         state.layers[stem] = _layer(neuroglancer, image, channel, percentiles, opacity)
-        for name, drawable in labels.items():
-            state.layers[name] = _layer(neuroglancer, drawable, None, percentiles, opacity)
+        for number, (name, drawable) in enumerate(labels.items()):
+            layer = _layer(neuroglancer, drawable, None, percentiles, opacity, number)
+            state.layers[name] = layer
         state.position = (_TO_LPI[:3, :3] @ ((low + high) / 2)).tolist()
         state.layout = "4panel"
         state.cross_section_scale = float(max(high - low)) / (_PIXELS * 0.42)
@@ -93,6 +94,7 @@ def _layer(
     channel: int | None,
     percentiles: tuple[float, float],
     opacity: float,
+    number: int = 0,
 ) -> Any:
     is_labels = image.type == LABEL
     default = -1 if is_labels else 0
@@ -110,7 +112,7 @@ def _layer(
     )
     if is_labels:
         layer = neuroglancer.SegmentationLayer(source=source, selected_alpha=opacity)
-        layer.segment_colors = _colours(image)
+        layer.segment_colors = _colours(image, number)
         return layer
     view = View(channels=channels, pixels=256)
     pixels = [plane.pixels for plane in orthogonal(image.source, view)]
@@ -133,11 +135,11 @@ def placement(source: Source) -> NDArray[np.float64]:
     return matrix
 
 
-def _colours(image: Drawable) -> dict[int, str]:
+def _colours(image: Drawable, number: int) -> dict[int, str]:
     """The colours that `plot` gives labels over scans."""
     by_label = image.label_colours or {}
     values = sorted({*range(1, PALETTE_SIZE + 1), *(int(value) for value in by_label if value > 0)})
-    painted = paint(np.array(values), by_label, over_scan=True)
+    painted = paint(np.array(values), by_label, over_scan=True, number=number)
     return {
         value: "#{:02x}{:02x}{:02x}".format(*colour)
         for value, colour in zip(values, painted.tolist(), strict=True)

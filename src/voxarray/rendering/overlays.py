@@ -41,13 +41,14 @@ def require_overlap(scan: Grid, labels: Grid, name: str) -> None:
         )
 
 
-def painted(plane: Plane, labels: Drawable, opacity: float) -> NDArray[np.uint8]:
+def painted(plane: Plane, labels: Drawable, opacity: float, number: int = 0) -> NDArray[np.uint8]:
     """Pixels (rows, columns, 4) RGBA of a label map where a plane is; what is no label is clear.
 
     Args:
         plane: Of the scan.
         labels: The last channel of it is shown.
         opacity: 0 to 1.
+        number: Label maps that lie over the same plane already; see `paint`.
 
     Raises:
         VoxarrayError: What reading finds wrong.
@@ -55,7 +56,9 @@ def painted(plane: Plane, labels: Drawable, opacity: float) -> NDArray[np.uint8]
     values = labels_at(plane, labels.source, as_channels(-1, labels.num_channels))
     colours: Mapping[float, tuple[int, int, int]] = labels.label_colours or {}
     opaque = np.where(np.nan_to_num(values) != 0, round(255 * opacity), 0)[..., None]
-    return np.concatenate([paint(values, colours, over_scan=True), opaque.astype(np.uint8)], -1)
+    return np.concatenate(
+        [paint(values, colours, over_scan=True, number=number), opaque.astype(np.uint8)], -1
+    )
 
 
 def labels_at(plane: Plane, source: Source, channels: range) -> NDArray:

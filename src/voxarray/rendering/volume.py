@@ -136,8 +136,7 @@ def plot(
             "drawn"
         )
     draw(panels, axes, style, xlabels=xlabels)
-    for label_map in over.values():
-        draw_over(panels, axes, label_map, opacity)
+    draw_over(panels, axes, over.values(), opacity)
     if title is not None:
         axes[0].figure.suptitle(title)
     if figure is not None and output_path is not None:

@@ -95,8 +95,10 @@ def view(image: Drawable, labels: Mapping[str, Drawable], look: Look) -> Any:
     stem = image["stem"] if isinstance(image["stem"], str) and image["stem"] else "image"
     overviews = [Overview.within(drawable.source, limit) for drawable in (image, *labels.values())]
     volumes = [_volume(niivue, image, overviews[0], stem, look)]
-    for (name, drawable), overview in zip(labels.items(), overviews[1:], strict=True):
-        volumes.append(_volume(niivue, drawable, overview, name, look, opacity=look.opacity))
+    for number, (name, drawable) in enumerate(labels.items()):
+        overview = overviews[1 + number]
+        volume = _volume(niivue, drawable, overview, name, look, number, opacity=look.opacity)
+        volumes.append(volume)
     widget = niivue.NiiVue(height=look.height, **{**_LIKE_PICTURES, **look.options})
     widget.load_volumes(volumes)
     return widget
@@ -131,14 +133,20 @@ def view_linked(images: Mapping[str, Drawable], labels: Mapping[str, Drawable], 
 
 
 def _volume(
-    niivue: Any, image: Drawable, overview: Overview, name: str, look: Look, **more: Any
+    niivue: Any,
+    image: Drawable,
+    overview: Overview,
+    name: str,
+    look: Look,
+    number: int = 0,
+    **more: Any,
 ) -> Any:
     sliced = read_once(overview.source)
     options: dict[str, Any] = {"name": f"{name}{overview.name and ', '}{overview.name}.nii", **more}
     if image.type == LABEL:
         values = list(count_values(sliced).as_dict())
         options["data"] = _as_nifti(_as_labels(sliced, values), LABEL_INTENT)
-        options["colormap_label"] = _table(niivue, image, values)
+        options["colormap_label"] = _table(niivue, image, values, number)
     else:
         low, high = _limits(sliced, look.percentiles)
         options.update(data=_as_nifti(sliced), colormap="gray", cal_min=low, cal_max=high)
@@ -183,11 +191,11 @@ def _as_nifti(sliced: SlicedSource, intent: int = 0) -> bytes:
     return file.getvalue()
 
 
-def _table(niivue: Any, image: Drawable, labels: Sequence[int | float]) -> Any:
+def _table(niivue: Any, image: Drawable, labels: Sequence[int | float], number: int) -> Any:
     """The colours that `plot` gives labels over scans; 0 is transparent."""
     largest = max(map(int, labels), default=0)
     values = np.arange(min(max(largest, PALETTE_SIZE) + 1, _LARGEST_TABLE))
-    colours = paint(values, image.label_colours or {}, over_scan=True)
+    colours = paint(values, image.label_colours or {}, over_scan=True, number=number)
     opaque = np.where(values == 0, 0, 255)
     table = np.column_stack([colours, opaque]).astype(int)
     return niivue.LUT(lut=table.ravel().tolist(), min=0.0, max=float(values[-1]))

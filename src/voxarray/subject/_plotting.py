@@ -25,9 +25,11 @@ class PlotMixin:
 
         Args:
             return_fig: Whether to return the figure.
-            **kwargs: As `voxarray.rendering.subject_plot.plot` describes them: ``cmap_dict``,
-                ``figsize``, ``output_path``, ``show``, ``savefig_kwargs``, ``overlay`` (label maps
-                over the other images), and what `Image.plot` takes.
+            **kwargs: ``overlay=True`` draws the label maps over each of the other images, not
+                beside them; the same label has a different colour in each map that has no colours
+                of its own. ``cmap_dict`` holds colour maps by name of the image. ``figsize``,
+                ``output_path``, ``show``, ``savefig_kwargs`` and the rest are those of
+                `Image.plot`.
 
         Raises:
             MissingPackageError: If matplotlib is not installed.
