@@ -51,6 +51,19 @@ def test_code_runs(page, folder):
         exec(compile(block, str(page), "exec"), names)
 
 
+def test_the_label_map_that_the_start_page_makes_suits_the_pages(tmp_path, monkeypatch):
+    hint = (PAGES / "index.md").read_text("utf-8").partition("No scan at hand?")[2]
+    names: dict[str, object] = {"vx": vx}
+    monkeypatch.chdir(tmp_path)
+    for line in re.findall("`([^`]*)`", hint.partition("\n\n")[0]):
+        if "(" in line:
+            exec(line, names)
+    scan, seg = vx.ScalarImage("t1.nii.gz"), vx.LabelMap("seg.nii.gz")
+    assert seg.grid == scan.grid
+    assert 0.05 < seg.statistics().mean < 0.5
+    assert set(np.unique(seg.numpy())) == {0, 1}
+
+
 def table_after(title: str) -> str:
     """First column of a table of the page on migration."""
     text = (PAGES / "migration.md").read_text("utf-8")
