@@ -214,13 +214,12 @@ def test_planes_before_the_head_do_not_decide(tmp_path, empty):
 
 def test_air_around_the_tip_of_a_head_does_not_decide(tmp_path):
     """Most chunks of the first row hold a little of the head, a few are full of it."""
-    w, h, d = np.meshgrid(*(np.linspace(-1, 1, n) for n in (384, 384, 128)), indexing="ij")
-    scan = np.cos(3 * w) * np.cos(2 * h) * np.cos(d) * 500 + 1600
+    w, h, d = np.ogrid[-256:256, -256:256, 0:64]
+    scan = np.cos(w / 60) * np.cos(h / 60) * np.cos(d / 60) * 300 + 1000
     scan = (scan + np.random.default_rng(6).normal(0, 20, scan.shape)).astype("i2")[None]
-    usual = codec_of(archive(tmp_path / "a.ome.zarr", scan, levels=1))
-    scan[0, w**2 + h**2 > 0.55 * (d + 1.2) ** 2] = 0  # a cone that widens along the depth
-    assert codec_of(archive(tmp_path / "b.ome.zarr", scan, levels=1)) == usual
-    assert usual != PROFILES["default"].wide[0]
+    assert codec_of(archive(tmp_path / "a.ome.zarr", scan, levels=1)).cname != "zstd"
+    scan[0, w**2 + h**2 > 200 * d] = 0
+    assert codec_of(archive(tmp_path / "b.ome.zarr", scan, levels=1)).cname != "zstd"
 
 
 def test_a_few_voxels_say_nothing(tmp_path):

@@ -35,9 +35,12 @@ _WHOLE = 64
 _SHARE = 8
 """At most an eighth of an image is tried: else the trials of a small one outlast its encoding."""
 
-_PIECES, _LOOKED_THROUGH = 4, 16
-"""How many pieces are tried, and of how many they are the fullest. The first row of chunks often
-holds the tip of a head, most of it air, where zstd gains more than in the rest of the image.
+_PIECES = 4
+
+_LOOKED_THROUGH, _FULL = 16, 8
+"""Of so many pieces that hold signal, the fuller half is full; every second of these is tried. The
+first row of chunks often holds the tip of a head, most of it air, where zstd gains more than in the
+rest of the image. In the fullest pieces of all, it gains less than in the image with its edges.
 """
 
 _GAIN = 19, 20
@@ -193,7 +196,7 @@ class Trial:
         return best
 
     def _pieces(self, box: Region, read: Callable[[Region], NDArray]) -> list[NDArray]:
-        """Pieces from the middle of the fullest chunks, as they would be encoded."""
+        """Pieces from the middle of full chunks, as they would be encoded."""
         edges = self.layout.chunk
         spans = [range(r.start // c, -(-r.stop // c)) for r, c in zip(box, edges, strict=True)]
         chunks: list[Index4] = list(itertools.product(*spans))  # type: ignore[arg-type]  # four
@@ -213,11 +216,14 @@ class Trial:
             found += 1
             piece = self._middle(chunk)
             heapq.heappush(fullest, (int(np.count_nonzero(piece[1:] != piece[:-1])), -found, piece))
-            if len(fullest) > _PIECES:
+            if len(fullest) > _FULL:
                 heapq.heappop(fullest)
             if found == _LOOKED_THROUGH:
                 break
-        return [piece for _, _, piece in sorted(fullest, key=lambda entry: -entry[1])]
+        fuller = sorted(fullest, key=lambda entry: entry[:2], reverse=True)
+        fuller = fuller[: max(_PIECES, found // 2)]
+        tried = fuller[:: max(1, len(fuller) // _PIECES)][:_PIECES]
+        return [piece for _, _, piece in sorted(tried, key=lambda entry: -entry[1])]
 
     def _chunk(self, block: NDArray, memory: NDArray) -> NDArray:
         """The voxels of a chunk, one after the other; those of a part of a volume in ``memory``."""
