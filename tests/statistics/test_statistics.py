@@ -169,7 +169,7 @@ def test_labels_of_any_type(monkeypatch):
             check(one, voxels[labels == label])
     odd = np.resize([np.nan, np.inf, 0.5], voxels.shape)
     assert list(image_of(voxels).statistics_by_label(image_of(odd))) == [0.5, np.inf]
-    monkeypatch.setattr("voxarray.statistics.by_label.MAX_LABELS", 100)
+    monkeypatch.setattr("voxarray.statistics.statistics_by_label.MAX_LABELS", 100)
     with pytest.raises(vx.UnsupportedError, match="not labels"):
         image_of(voxels).statistics_by_label(image_of(rng.random(voxels.shape)))
 

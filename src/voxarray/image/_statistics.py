@@ -67,7 +67,7 @@ class StatisticsMixin:
             TypeError: If ``labels`` is no image.
             UnsupportedError: For complex voxels, and if ``labels`` holds measurements, not labels.
         """
-        from voxarray.statistics.by_label import statistics_by_label
+        from voxarray.statistics.statistics_by_label import statistics_by_label
 
         source, chosen = self.source, _voxels(labels, "labels")
         with reporting(progress, title_of(source.path, "statistics by label")) as report:
