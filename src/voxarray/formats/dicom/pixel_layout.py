@@ -126,11 +126,6 @@ class PixelLayout:
         return np.dtype(f"{'i' if self.signed else 'u'}{size}")
 
     @property
-    def channels(self) -> int:
-        """Channels that a pixel makes."""
-        return self.samples
-
-    @property
     def plane_bytes(self) -> int:
         """Bytes of a decoded plane."""
         return self.rows * self.columns * self.samples * self.dtype.itemsize
