@@ -195,7 +195,7 @@ class Mapped(Sequence[Subject]):
         if options is not None or run is not None or watcher is not None:
             text = (
                 "options=, run= and watcher= of save() will be removed in the next release: use "
-                "its other keyword arguments"
+                "the other keyword arguments of save()"
             )
             warn_caller(text, DeprecationWarning)
         options = options or ArchiveOptions(levels, chunks, codec, zip)
