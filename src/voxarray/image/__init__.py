@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from voxarray.image.image import Image
-from voxarray.image.kinds import LabelMap, ScalarImage
+from voxarray.image.label_map import LabelMap
+from voxarray.image.scalar_image import ScalarImage
 
 __all__ = ["Image", "LabelMap", "ScalarImage"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxarray.image.kinds import ScalarImage
+from voxarray.image.scalar_image import ScalarImage
 
 if TYPE_CHECKING:
     import torch

@@ -5,19 +5,20 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from voxarray import transforms
 from voxarray.core.errors import StateError
 from voxarray.core.history import Entry, History, numbers, opaque
-from voxarray.core.keys import INTENSITY, LABEL
+from voxarray.core.keys import INTENSITY, LABEL, TYPE
 from voxarray.image import Image, LabelMap, ScalarImage
-from voxarray.image.kinds import of_class
 from voxarray.subject import Subject
 from voxarray.transforms.image_operation import METHODS, to_each
 from voxarray.transforms.mask_history import difference
 from voxarray.transforms.masking import SIDES
 from voxarray.transforms.transform import Transform
+
+Kind = TypeVar("Kind", bound=Image)
 
 _OTHER_RELEASE = "Use the release of voxarray that recorded it, or apply the steps again in Python"
 
@@ -80,8 +81,16 @@ def _as_kind(kind: str | None, step: Callable[[Any], Any], data: Any) -> Any:
     image_class = {INTENSITY: ScalarImage, LABEL: LabelMap}.get(kind or "")
     if image_class is None or not isinstance(data, Image) or isinstance(data, image_class):
         return step(data)
-    result = step(of_class(data, image_class, image_class.fixed_type))
-    return of_class(result, type(data), data.type)
+    result = step(_of_class(data, image_class, image_class.fixed_type))
+    return _of_class(result, type(data), data.type)
+
+
+def _of_class(image: Image, image_class: type[Kind], kind: str | None) -> Kind:
+    """The same image as one of another class, with another type."""
+    result = image_class.__new__(image_class)
+    dict.update(result, {**dict(image), TYPE: kind})
+    result.__dict__.update(image.__dict__)
+    return result
 
 
 def _opened(path: str | os.PathLike[str], result: Image) -> Image:

@@ -1,43 +1,13 @@
-"""Images of measurements and images of labels."""
+"""`LabelMap`, and the members that only images of labels have, such as counts of labels."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar
 
 from voxarray.core.exhaustion import names_exhaustion
-from voxarray.core.keys import INTENSITY, LABEL, TYPE
+from voxarray.core.keys import LABEL
 from voxarray.core.progress import ProgressOption, reporting, title_of
 from voxarray.image.image import Image
-
-Kind = TypeVar("Kind", bound=Image)
-
-
-class ScalarImage(Image):
-    """Image whose voxels are measurements, such as a CT or MR scan; arguments as for `Image`.
-
-    Examples:
-        >>> scan = vx.testing.sample()
-        >>> scan.type
-        'intensity'
-    """
-
-    fixed_type: ClassVar[str | None] = INTENSITY
-
-    def clamp(self, out_min: float | None = None, out_max: float | None = None) -> Self:
-        """The image with values kept within bounds; as `Clamp`."""
-        return self._transformed("Clamp", out_min, out_max)
-
-    def rescale_intensity(
-        self, out_min_max: Any = (0, 1), percentiles: Any = (0, 100), **kwargs: Any
-    ) -> Self:
-        """The image with its intensities mapped to another range; as `RescaleIntensity`.
-
-        Args:
-            out_min_max: Range of the result.
-            percentiles: Values outside these percentiles are clipped to them.
-            **kwargs: As for `RescaleIntensity`: ``in_min_max``, ``masking_method``.
-        """
-        return self._transformed("RescaleIntensity", out_min_max, percentiles, **kwargs)
 
 
 class LabelMap(Image):
@@ -87,11 +57,3 @@ class LabelMap(Image):
         source = self.source
         with reporting(progress, title_of(source.path, "labels")) as report:
             return count_values(source, report).as_dict()
-
-
-def of_class(image: Image, cls: type[Kind], kind: str | None) -> Kind:
-    """The same image as one of another class, with another type."""
-    result = cls.__new__(cls)
-    dict.update(result, {**dict(image), TYPE: kind})
-    result.__dict__.update(image.__dict__)
-    return result
