@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
-from voxarray.cohort.plan.opening import FileOpener
+from voxarray.cohort.plan.opened_inputs import FileOpener
 from voxarray.cohort.run import dask as engine
 from voxarray.cohort.run.batches import (
     BATCH_IMAGES,

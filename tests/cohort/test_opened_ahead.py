@@ -13,7 +13,7 @@ from cohort_samples import AFFINE, array, save, truth
 
 from voxarray.cohort.catalogue.journal import records
 from voxarray.cohort.options import ArchiveOptions, InputSelection
-from voxarray.cohort.plan.opening import FileOpener
+from voxarray.cohort.plan.opened_inputs import FileOpener
 from voxarray.cohort.run import build as module
 from voxarray.cohort.run import opened_ahead as ahead
 from voxarray.cohort.run import task as tasks_of

@@ -22,7 +22,7 @@ from cohort_samples import (
 
 import voxarray as vx
 from voxarray.cohort.folder import CohortLayout
-from voxarray.cohort.plan.opening import FileOpener
+from voxarray.cohort.plan.opened_inputs import FileOpener
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run import task, touched
 from voxarray.cohort.run.build import build

@@ -16,7 +16,7 @@ from voxarray.cohort.plan.archive_names import slug
 from voxarray.cohort.plan.failures import failure_of, redact_paths
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Failure, Header, Input, Item
-from voxarray.cohort.plan.opening import Opened
+from voxarray.cohort.plan.opened_inputs import Opened
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.job import Job
 from voxarray.cohort.run.resource_usage import metered

@@ -9,7 +9,7 @@ from typing import Any
 from voxarray.cohort.catalogue.entry import Entry
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.plan.item import Input
-from voxarray.cohort.plan.opening import divided
+from voxarray.cohort.plan.opened_inputs import divided
 
 _OF_THE_IMAGE = {"suffix"}
 """Facts that an image of another name does not have in common with what it was made of."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from voxarray.cohort.mapped_sources import MappedSources
-from voxarray.cohort.plan.opening import divided
+from voxarray.cohort.plan.opened_inputs import divided
 from voxarray.image import Image, LabelMap
 from voxarray.subject import Subject
 

@@ -14,7 +14,7 @@ from voxarray.cohort.catalogue.entry import Entry, entry_of
 from voxarray.cohort.catalogue.member import Member
 from voxarray.cohort.plan.fingerprint import InputFingerprint
 from voxarray.cohort.plan.item import Input, Item
-from voxarray.cohort.plan.opening import Opened, divided
+from voxarray.cohort.plan.opened_inputs import Opened, divided
 from voxarray.core.errors import FormatError, SourceChangedError
 from voxarray.core.transform_misfits import naming_misfits
 from voxarray.subject import Subject

@@ -18,7 +18,7 @@ from voxarray.cohort.discover.archives import holdings
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.plan.opening import FileOpener
+from voxarray.cohort.plan.opened_inputs import FileOpener
 from voxarray.cohort.plan.plan import Plan
 from voxarray.cohort.run.lost_additions import additions
 from voxarray.core.errors import AccessDeniedError, MissingFileError, VoxarrayError

@@ -17,7 +17,7 @@ from voxarray.archive.locate import open_store
 from voxarray.archive.manifest import Manifest
 from voxarray.archive.root_prefix import root_of
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.plan.opening import Opened
+from voxarray.cohort.plan.opened_inputs import Opened
 from voxarray.core.dtype_names import dtype_name
 from voxarray.core.errors import (
     AccessDeniedError,

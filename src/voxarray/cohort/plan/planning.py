@@ -24,7 +24,7 @@ from voxarray.cohort.plan.fingerprint import InputFingerprint, header_digest
 from voxarray.cohort.plan.item import Failure, Header, Input, Item, Layer
 from voxarray.cohort.plan.name_collisions import collision
 from voxarray.cohort.plan.neighbour_files import with_neighbours
-from voxarray.cohort.plan.opening import open_series
+from voxarray.cohort.plan.opened_inputs import open_series
 from voxarray.cohort.plan.plan import Plan, archive_key
 from voxarray.cohort.plan.renamed_series import warn_of_renamed
 from voxarray.cohort.plan.retained_fields import kept_of

@@ -10,7 +10,7 @@ from functools import partial
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.plan.opening import FileOpener
+from voxarray.cohort.plan.opened_inputs import FileOpener
 from voxarray.cohort.run import throttle
 from voxarray.cohort.run.dask_monitoring import slowed_monitoring
 from voxarray.cohort.run.opened_ahead import opened_ahead

@@ -25,7 +25,7 @@ from voxarray.cohort.options import ArchiveOptions, InputSelection
 from voxarray.cohort.plan.changed_selection import check_changed_selection, noted
 from voxarray.cohort.plan.files_without_pixels import ignore_files_without_pixels
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.plan.opening import FileOpener, Opener
+from voxarray.cohort.plan.opened_inputs import FileOpener, Opener
 from voxarray.cohort.plan.part import read_part
 from voxarray.cohort.plan.plan import Plan, by_size
 from voxarray.cohort.plan.planning import plan_of, require_same

@@ -16,7 +16,7 @@ from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import failure_of
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.neighbour_files import with_neighbours
-from voxarray.cohort.plan.opening import Opener
+from voxarray.cohort.plan.opened_inputs import Opener
 from voxarray.cohort.run.job import Job
 from voxarray.cohort.run.lost_additions import is_refused
 from voxarray.cohort.run.task import peak_of

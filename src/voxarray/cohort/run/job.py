@@ -10,7 +10,7 @@ from voxarray.archive.partial_writes import PartialWrite
 from voxarray.cohort.folder import CohortLayout
 from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.item import Failure, Item
-from voxarray.cohort.plan.opening import Opener
+from voxarray.cohort.plan.opened_inputs import Opener
 from voxarray.cohort.run.task import Result, Task, is_made, noted_down
 from voxarray.core.progress import Progress
 from voxarray.storage.remote.address import is_url

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from voxarray.cohort.plan.opening import FileOpener
+from voxarray.cohort.plan.opened_inputs import FileOpener
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.prepared import prepare
 from voxarray.cohort.run.task import Task

@@ -9,7 +9,7 @@ from typing import Any
 from voxarray.archive.source import remark_left_labels
 from voxarray.cohort.catalogue.entry import facts_of
 from voxarray.cohort.plan.item import Item
-from voxarray.cohort.plan.opening import Opened, Opener
+from voxarray.cohort.plan.opened_inputs import Opened, Opener
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from voxarray.cohort.options import ArchiveOptions
 from voxarray.cohort.plan.failures import FATAL, UNEXPECTED, failure_of, redact_paths
 from voxarray.cohort.plan.item import Failure, Item
 from voxarray.cohort.plan.neighbour_files import with_neighbours
-from voxarray.cohort.plan.opening import FileOpener, Opener
+from voxarray.cohort.plan.opened_inputs import FileOpener, Opener
 from voxarray.cohort.run.absent_labels import refuse_to_leave_out
 from voxarray.cohort.run.captured_warnings import capture_warnings
 from voxarray.cohort.run.lost_additions import refuse_to_lose

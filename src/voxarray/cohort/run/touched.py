@@ -12,7 +12,7 @@ from voxarray.archive.layers import restate_source
 from voxarray.archive.manifest import Manifest
 from voxarray.cohort.catalogue.entry import KEY, TOUCHED, facts_of, unstamped_of
 from voxarray.cohort.plan.item import Input, Item
-from voxarray.cohort.plan.opening import FileOpener, Opener
+from voxarray.cohort.plan.opened_inputs import FileOpener, Opener
 from voxarray.storage.file_digest import FileDigest
 from voxarray.storage.file_identity import FileIdentity
 
