@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from voxarray.core.errors import StateError, UnsupportedError
+from voxarray.testing.counting import count_reads
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
+from voxarray.testing.sample import sample
 from voxarray.testing.synthetic import Phantom, write_nifti
 
 MIB = 1 << 20
@@ -76,3 +78,20 @@ def test_writing_needs_no_more_memory_for_deeper_volumes(tmp_path: Path) -> None
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="neither"):
         write_nifti(Phantom((8, 8, 8)), tmp_path / "a.mha")
+
+
+def test_counted_reads_are_those_of_voxels_inside_the_block() -> None:
+    scan = sample((8, 6, 4), spacing=3)
+    with count_reads() as reads:
+        assert scan[2:4].shape == (1, 2, 6, 4)
+        assert (reads.calls, reads.voxels) == (0, 0)
+        scan[2:4].numpy()
+    assert reads.voxels == 2 * 6 * 4
+    scan.numpy()
+    assert reads.voxels == 2 * 6 * 4
+
+
+def test_the_sample_is_the_same_head_of_any_size() -> None:
+    scan = sample((8, 6, 4), spacing=3)
+    assert (scan.shape, scan.spacing, scan.dtype) == ((1, 8, 6, 4), (3.0, 3.0, 3.0), np.int16)
+    np.testing.assert_array_equal(scan.numpy(), sample((8, 6, 4), spacing=3).numpy())
