@@ -403,7 +403,7 @@ def named_paths(row: str) -> Iterator[Path]:
 
 def test_each_change_names_files_and_their_tests() -> None:
     rows = rows_of_changes()
-    assert len(rows) > 70
+    assert len(rows) > 110
     wrong: dict[str, list[str]] = {}
     for row in rows:
         files, _, tests = row.partition("Tests: ")
@@ -413,6 +413,16 @@ def test_each_change_names_files_and_their_tests() -> None:
         if bad:
             wrong[row[:60]] = bad
     assert not wrong
+
+
+def test_each_folder_has_a_change_that_leads_there() -> None:
+    """Folders of formats stand in the row of a format as ``formats/<name>/``."""
+    files = [row.partition("Tests: ")[0] for row in rows_of_changes()]
+    paths = [path for row in files for path in named_paths(row)]
+    led_to = {path.parent if path.suffix else path for path in paths}
+    folders = {file.parent for file in ROOT.rglob("*.py")}
+    lost = {folder for folder in folders - led_to if folder.parent != ROOT / "formats"}
+    assert not lost
 
 
 def test_stale_names_in_docstrings_are_seen() -> None:
