@@ -239,27 +239,54 @@ def _message(call: ast.Call, parts: Mapping[str, ast.expr]) -> str:
     return ""
 
 
-def _text(value: ast.expr, parts: Mapping[str, ast.expr] = MappingProxyType({})) -> str:
+def _text(
+    value: ast.expr,
+    parts: Mapping[str, ast.expr] = MappingProxyType({}),
+    forms: dict[str, bool] | None = None,
+) -> str:
     """The text of a literal, with a mark for what is put into it.
 
-    Of two branches, the longer text is taken: that of several things, and not of one.
+    Of two branches, that of several things is taken, and not that of one; of other branches, the
+    longer one. What a condition has decided once, it decides for the whole message.
+
+    Args:
+        value: The expression.
+        parts: Expressions of the variables that the function sets once.
+        forms: By condition, whether its first branch is taken; None for a new message.
     """
+    forms = {} if forms is None else forms
     if isinstance(value, ast.Constant) and isinstance(value.value, str):
         return value.value
     if isinstance(value, ast.JoinedStr):
-        return re.sub("…{2,}", "…", "".join(_text(one, parts) for one in value.values))
+        return re.sub("…{2,}", "…", "".join(_text(one, parts, forms) for one in value.values))
     if isinstance(value, ast.FormattedValue):
-        return _text(value.value, parts)
+        return _text(value.value, parts, forms)
     if isinstance(value, ast.BinOp):
-        return _text(value.left, parts) + _text(value.right, parts)
+        return _text(value.left, parts, forms) + _text(value.right, parts, forms)
     if isinstance(value, ast.IfExp):
-        return max(_text(value.body, parts), _text(value.orelse, parts), key=len) or "…"
+        told = ast.dump(value.test)
+        if told not in forms:
+            both = [len(_text(one, parts, dict(forms))) for one in (value.body, value.orelse)]
+            several = _is_of_several(value.test)
+            forms[told] = both[0] >= both[1] if several is None else several
+        return _text(value.body if forms[told] else value.orelse, parts, forms)
     if isinstance(value, ast.Name) and value.id in parts:
         others = {name: part for name, part in parts.items() if name != value.id}
-        return _text(parts[value.id], others)
+        return _text(parts[value.id], others, forms)
     if isinstance(value, ast.Name):
         return _shared_texts().get(value.id, "…")
     return "…"
+
+
+def _is_of_several(test: ast.expr) -> bool | None:
+    """Whether a condition holds for several things; None if it is about something else."""
+    if isinstance(test, ast.Name):
+        return {"several": True, "is_single": False}.get(test.id)
+    if not isinstance(test, ast.Compare) or not isinstance(test.comparators[0], ast.Constant):
+        return None
+    if test.comparators[0].value != 1:
+        return None
+    return {ast.Eq: False, ast.Gt: True, ast.NotEq: True}.get(type(test.ops[0]))
 
 
 @cache
@@ -284,11 +311,15 @@ _PUT_TOGETHER = {
     "b) from 0 to 255, or #rrggbb.",
     "CONTRADICTION": "An archive stores a fact twice, and the copies differ; the message names "
     "them. Restore the archive, or make it again as for BAD_CHECKSUM.",
-    "EXTRA_FILE": "An archive holds a file that its manifest does not name. Move it elsewhere.",
+    "EXTRA_FILE": "An archive holds a file that is not in its list of files (manifest.json). Move "
+    "the file elsewhere.",
     "LEFTOVER": "An interrupted writer left this object in a bucket, where nothing reads it. "
     "Remove it with voxarray clean. LEFT_OVER is about files of an export.",
     "NO_THREADS": "The system starts no more threads for this process. Check the limits of "
     "memory and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
+    "PATTERNS_CHANGED": "A cohort was converted again with other patterns or columns than before; "
+    "the message lists them. Images that this run does not find stay in the cohort, and are not "
+    "updated. To keep all images up to date, give the same patterns and columns as before.",
     "UNEXPECTED": "An error that voxarray did not foresee; the message names it and its place. "
     "If the place is in your own code (a function, a transform or a reader), correct it there. "
     "Otherwise report it.",
@@ -300,14 +331,19 @@ _EXPLAINED = {
     "Restore the archive, or make it again as for BAD_CHECKSUM.",
     "INTERRUPTED": "A change of an archive was interrupted, or is still going on; the message "
     "begins with what was being changed.",
+    "LABELS_ABSENT": "Archives would be made again without label maps that they hold, since no "
+    "file of these label maps was found.",
     "LABELS_ALONE": "Label maps belong to a subject that has no image. Change the pattern of the "
     "images or that of the label maps, so that both give the same name of the subject.",
     "LEFT_OVER": "A folder of exported files holds files of an earlier export. LEFTOVER is about "
     "objects in a bucket.",
+    "NAME_COLLISION": "A subject has two images, or an image and a label map, of one name, so a "
+    "cohort cannot open it; or two images would be written to one file.",
     "NO_MAIN_GUARD": "Each worker process runs the script from its start. Put what the script does "
     'into a function, and call it under `if __name__ == "__main__":`.',
     "NOTHING_FOUND": "The sources hold no image that fits the patterns or the query, or the folder "
-    "holds no archive.",
+    "holds no archive. If no file matches the patterns, the message names the patterns, and a file "
+    "that does not match.",
     "OUTDATED": "An archive was made from other source data or with other options than planned. "
     "Convert again. If label maps or notes were added to it, the message says how to keep them.",
     "PATTERNS_CHANGED": "A cohort is converted again with other patterns or columns. The "
@@ -319,6 +355,10 @@ _EXPLAINED = {
     "path. For two cohorts, it says for how many subjects this is the case.",
     "SEVERAL_SERIES": "A TIFF file holds several images. Split it. If the images are planes of one "
     "stack, write them as one image; the message says how.",
+    "SOME_FAILED": "Some images or subjects failed; the others are done. The message says why each "
+    "of the first few failed. Correct the causes, and run the same command again.",
+    "UNKNOWN_XFORM": "The header of a NIfTI file has an unknown code for one of its two transforms "
+    "(qform_code, sform_code).",
     "WORKER_STUCK": "A worker no longer finishes the images that it began. Run the same command "
     "again.",
 }

@@ -133,6 +133,28 @@ def test_messages_are_read_with_the_texts_that_are_put_into_them(table):
     assert explained.keys() >= thin
 
 
+def test_messages_take_one_form_from_begin_to_end(table):
+    assert table["LOCALIZER"].says.startswith("… of … planes are localizers: move such planes")
+    (refused,) = (text for text in table["LABELS_ABSENT"].messages if "not made again" in text)
+    assert "which deletes them, and makes ALL" in refused
+    assert "the label maps now belong to another image" in refused
+    assert table["LABELS_ALONE"].says.startswith("… label maps belong to no image")
+    assert table["OUTDATED"].says.endswith("(voxarray remove-labels), then …")
+
+
+def test_a_condition_decides_for_a_whole_message(tmp_path):
+    codes = sys.modules["codes"]
+    (tmp_path / "a.py").write_text(
+        "def f(n, few):\n"
+        "    files = 'one file is missing' if n == 1 else 'files are gone'\n"
+        "    them = 'it' if few else 'all of them'\n"
+        "    how = 'now and at once' if few else 'soon'\n"
+        "    return Problem('A_CODE', 'a.nii', f'{files}: copy {them} {how}')\n"
+    )
+    (one,) = codes.error_codes(tmp_path)
+    assert one.says == "files are gone: copy all of them soon"
+
+
 def test_errors_without_a_code_are_told_below_that_of_their_class(table):
     page = sys.modules["codes"].page()
     for code, error in (("BAD_AFFINE", errors.GridError), ("EXISTS", errors.ArchiveExistsError)):
