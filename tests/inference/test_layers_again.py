@@ -251,12 +251,12 @@ def test_a_layer_that_is_taken_is_told_with_what_differs(cohort, tmp_path):
         return CliRunner().invoke(main, words)
 
     done = infer("net.pt", "--query", "subject != 'sub-0'")
-    assert "2 of 2 subjects have the layer prediction of this model and these" in done.output
+    assert "2 of 2 subjects have the label map prediction of this model and" in done.output
     done = infer("net.pt", "--classes", "air,bone", "--overlap", "0.25")
     assert done.exit_code == 3
-    assert "1 of 3 subjects have the layer prediction of this model and these" in done.output
+    assert "1 of 3 subjects have the label map prediction of this model and" in done.output
     told = (
-        "has a layer 'prediction' that was made with other settings (classes, overlap): "
+        "has a label map 'prediction' that was made with other settings (classes, overlap): "
         "remove it first"
     )
     assert done.output.count(told) == 2
@@ -271,7 +271,9 @@ def test_a_layer_that_is_taken_is_told_with_what_differs(cohort, tmp_path):
     drawn = vx.LabelMap(tensor=scan.numpy().round().astype(np.uint8), affine=scan.affine)
     vx.Archive(cohort[0].get_first_image().source.path).add_labels("drawn", drawn)
     done = infer("net.pt", "--layer", "drawn")
-    assert done.output.count("a layer 'drawn' that was made by a person or another program") == 1
+    assert (
+        done.output.count("a label map 'drawn' that was made by a person or another program") == 1
+    )
 
 
 # --- What a network needs -------------------------------------------------------------------------

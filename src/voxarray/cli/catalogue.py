@@ -43,7 +43,8 @@ _IN_QUERIES = (
     metavar="SUBJECT",
     help="Print, instead of the catalogue, what happened to the images of SUBJECT, oldest first: "
     "a line for the start of each attempt, and one for its end, with time (UTC), duration, peak "
-    "memory, warnings, and why it failed. Read from COHORT/journal; nothing is written",
+    "memory, warnings, and why it failed. The command takes this from COHORT/journal, and writes "
+    "nothing",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --log: print each event as JSON")
 def command(

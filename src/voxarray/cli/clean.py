@@ -22,7 +22,7 @@ from voxarray.storage.folder_lock import Ownership
 @click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing")
 @output_options(as_json=False)
 def command(path: str, unlocked: bool, dry_run: bool) -> None:
-    """Remove files that interrupted conversions left in PATH.
+    """Remove files left in PATH by conversions that were interrupted.
 
     Subfolders are searched, too. A lock shows whether the conversion that left a file still runs;
     if it does, the file is kept. On some file systems, in buckets (s3://...) and for files of

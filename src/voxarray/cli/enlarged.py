@@ -52,7 +52,9 @@ class Enlarged(Source):
         return voxels.astype(self.dtype)[None]
 
     def token(self) -> str:
-        raise TypeError("the demo's scan is only written to a file, never put into a graph")
+        raise TypeError(
+            "the demo's scan cannot be used in a dask graph: save it to a file, and open that"
+        )
 
 
 def _interpolated(voxels: NDArray, axis: int, indices: range, factor: int) -> NDArray:

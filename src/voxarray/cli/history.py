@@ -24,8 +24,8 @@ def command(archive: str) -> None:
     To do the same to a cohort, take the pipeline as it was given: `voxarray preprocess` keeps it as
     pipeline.yaml in the folder of the new cohort.
 
-    For a prediction, the history has a step named infer, with the digest of the model and all
-    settings. A pipeline cannot repeat this step; to do so, run voxarray infer with the model.
+    For a prediction, the history has a step named infer, with all settings and a checksum of
+    the model. A pipeline cannot repeat this step; to do so, run voxarray infer with the model.
     """
     path = os.path.expanduser(archive)
     history = ScalarImage(path).history

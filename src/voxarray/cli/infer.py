@@ -78,7 +78,7 @@ class _Infer(click.Command):
     "--layer",
     default="prediction",
     show_default=True,
-    help="Name of the layer, if there is no DESTINATION",
+    help="Name of the label map that is added to the scan's archive, if there is no DESTINATION",
 )
 @click.option(
     "--patch-size", callback=_sizes, metavar="N|N,N,N", help="Size of a patch in voxels, W,H,D"
@@ -277,8 +277,8 @@ def _layers(
     if unused:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise click.UsageError(
-            f"{options} would have no effect, since no DESTINATION is given and labels become a "
-            f"layer of {source}: leave out {options}, or give a DESTINATION"
+            f"{options} would have no effect, since no DESTINATION is given and the labels are "
+            f"added to {source}: leave out {options}, or give a DESTINATION"
         )
     outcome = Outcome()
     outcome.console.document.update(source=source, layer=layer)
@@ -290,7 +290,7 @@ def _layers(
             label_map = add_layer(
                 transform, subject_of(source), layer, console().progress, may_be_there=True
             )
-            outcome.console.say(f"{source} has the layer {layer}: {label_map!r}")
+            outcome.console.say(f"{source} has the label map {layer}: {label_map!r}")
     outcome.exit()
 
 
@@ -323,8 +323,8 @@ def _layers_of_cohort(
             outcome.fail(name, error)
     if outcome.done:
         outcome.console.say(
-            f"{cohort.path}: {len(outcome.done)} of {len(ends)} subjects have the layer {layer} of "
-            "this model and these settings"
+            f"{cohort.path}: {len(outcome.done)} of {len(ends)} subjects have the label map "
+            f"{layer} of this model and these settings"
         )
 
 

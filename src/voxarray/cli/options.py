@@ -213,7 +213,8 @@ def execution_options(command: Command) -> Command:
         click.option(
             "--retry",
             is_flag=True,
-            help="Also retry images that failed because of their content, such as damaged files",
+            help="Retry images that failed because of their content, such as damaged files. "
+            "Images that failed for other reasons are always retried",
         ),
     )
     return _with(command, options)

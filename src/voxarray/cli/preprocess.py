@@ -41,8 +41,8 @@ _OF_WORKERS = {
     "file",
     required=True,
     type=click.Path(dir_okay=False),
-    help="YAML file with a list of transforms. If preprocess made a cohort, its folder holds the "
-    "pipeline, as pipeline.yaml",
+    help="YAML file with a list of transforms. You can also use that of an earlier "
+    "cohort: preprocess keeps it in the cohort's folder, as pipeline.yaml",
 )
 @common.query_option(
     "--query",

@@ -109,9 +109,9 @@ def _made(
     if not maker:
         return existing
     raise ArchiveExistsError(
-        f"{scan.path} has a layer {layer!r} that was made {maker}: remove it first (voxarray "
-        "remove-labels, for one archive or a whole cohort), or give another name by layer= "
-        "(--layer)",
+        f"{scan.path} has a label map {layer!r} that was made {maker}: remove it first "
+        "(voxarray remove-labels, for one archive or a whole cohort), or give another name by "
+        "layer= (--layer)",
         code="NAME_TAKEN",
         path=scan.path,
     )
@@ -173,7 +173,7 @@ def add_layers(
         )
         suffix = "; all others have it" if len(failures) < len(ends) else ""
         raise VoxarrayError(
-            f"layer {layer!r} could not be made for {len(failures)} of {len(ends)} "
+            f"the label map {layer!r} could not be made for {len(failures)} of {len(ends)} "
             f"subjects{suffix}. Correct the causes, and make the same call again. What failed: "
             f"{messages}",
             code="SOME_FAILED",
@@ -233,15 +233,16 @@ def _interrupted(cohort: Cohort, layer: str) -> str:
         rows = Cohort(cohort.path).table
     except (VoxarrayError, OSError) as error:
         return (
-            "the run was asked to end. The catalogue, which says how many subjects have the layer "
-            f"{layer!r}, cannot be read ({error}). Make the same call again to go on"
+            "the run was asked to end. The catalogue, which says how many subjects have the label "
+            f"map {layer!r}, cannot be read ({error}). Make the same call again to go on"
         )
     wanted = rows[rows["subject"].isin(cohort.names)]
     pairs = zip(wanted["subject"], wanted["labels"], strict=True)
     done = len({subject for subject, labels in pairs if layer in labels})
     return (
         f"the run was asked to end: {done:,} of {len(cohort):,} subjects of the cohort "
-        f"{'has' if done == 1 else 'have'} the layer {layer!r}; make the same call again to go on"
+        f"{'has' if done == 1 else 'have'} the label map {layer!r}; make the same call again to "
+        "go on"
     )
 
 

@@ -28,7 +28,7 @@ _TOLD = 5
 
 
 class SubjectsFailedError(VoxarrayError):
-    """Some subjects could not be compared; what the others have is kept.
+    """Some subjects could not be compared; the scores of all others are kept.
 
     Attributes:
         table: Scores of the others.

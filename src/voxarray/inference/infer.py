@@ -173,8 +173,8 @@ def infer(
     transform = InferenceTransform(model, options, classes, preprocess, device)
     if destination is None and overwrite:
         raise UnsupportedError(
-            f"overwrite= cannot replace a layer: remove it first, by remove_labels({layer!r}) of "
-            "vx.Archive, or give another name as layer=",
+            "overwrite= cannot replace a label map of an archive: remove it first, by "
+            f"remove_labels({layer!r}) of vx.Archive, or give another name as layer=",
             code="UNUSED_KEYWORD",
         )
     if isinstance(images, Cohort):

@@ -191,7 +191,7 @@ def test_layers_of_predictions_by_the_command(cohort, scans_of, tmp_path):
     assert result.exit_code == 0, result.output
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
-    assert f"{COUNT} of {COUNT} subjects have the layer found" in result.output
+    assert f"{COUNT} of {COUNT} subjects have the label map found" in result.output
     objects.forget()
     assert all("found" in vx.Archive(url).labels for url in CohortLayout.of(cohort).archives())
     assert [list(names) for names in vx.Cohort(cohort).table["labels"]] == [["found"]] * COUNT
