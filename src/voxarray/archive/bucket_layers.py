@@ -254,9 +254,9 @@ class _BucketArchive:
         """The error for a name under which there are objects already."""
         return ArchiveError(
             f"{self.url} holds objects of a label map {name!r} that is not in the archive's "
-            "manifest: another process is adding or removing this label map, or was interrupted; "
-            "try again, choose another name, or, if no process writes to the archive, run voxarray "
-            "clean --unlocked on the archive",
+            "list of files (manifest.json): another process is adding or removing this label map, "
+            "or was interrupted; try again, choose another name, or, if no process writes to the "
+            "archive, run voxarray clean --unlocked on the archive",
             code="INTERRUPTED",
             path=self.url,
         )

@@ -185,8 +185,8 @@ def interrupted(root: str, current: Manifest) -> dict[str, str]:
     expected = layer_names.list_document(names) if names else None
     if stored_list is not None and stored_list != expected and _is_former_list(root, current):
         traces[LIST] = (
-            "the OME-Zarr list of label maps is not the current one: a change of the archive wrote "
-            "or left this list"
+            "the OME-Zarr list of label maps is outdated or too new: an unfinished "
+            "change of the archive had not updated it yet, or had updated it already"
         )
     return traces
 

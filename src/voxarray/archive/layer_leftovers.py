@@ -58,8 +58,8 @@ def old_list(manifest: Manifest, read: Read) -> dict[str, str]:
     ):
         return {}
     remark = (
-        "the OME-Zarr list of label maps is not the current one: a change of the archive wrote or "
-        "left this list"
+        "the OME-Zarr list of label maps is outdated or too new: an unfinished "
+        "change of the archive had not updated it yet, or had updated it already"
     )
     return {root + LIST: remark}
 

@@ -212,8 +212,9 @@ class Manifest:
             _refuse(path, f"the version {version!r:.40}")
         if version not in _SEALS:
             raise ArchiveError(
-                f"{path} has a manifest of version {version}, but this voxarray reads versions 1 "
-                f"to {VERSION}: install the version of voxarray that wrote it, or a newer one",
+                f"{path} has a list of files (manifest.json) of version {version}, but this "
+                f"voxarray reads versions 1 to {VERSION}: install the version of voxarray that "
+                "wrote it, or a newer one",
                 code="UNKNOWN_VERSION",
                 path=path,
             )
@@ -241,7 +242,8 @@ class Manifest:
         """
         if key not in self.files:
             raise MissingDataError(
-                f"the manifest of {path} does not name {key}: restore the archive, or {MAKE_AGAIN}",
+                f"the list of files of {path} (manifest.json) does not name {key}: restore the "
+                f"archive, or {MAKE_AGAIN}",
                 path=path,
             )
         return self.files[key]
@@ -377,15 +379,16 @@ def _is_shallow(value: object) -> bool:
 
 def _unsealed(path: str) -> ChecksumError:
     return ChecksumError(
-        f"the manifest of {path} is not the one that was written: restore it, or {MAKE_AGAIN}",
+        f"the list of files of {path} (manifest.json) is not the one that was written: restore "
+        f"the archive, or {MAKE_AGAIN}",
         path=path,
     )
 
 
 def _refuse(path: str, seen: str) -> NoReturn:
     raise FormatError(
-        f"the manifest of {path} has a valid digest, but content that no version of voxarray "
-        f"writes: {seen}. Restore it, or {MAKE_AGAIN}",
+        f"the list of files of {path} (manifest.json) has a valid digest, but content that no "
+        f"version of voxarray writes: {seen}. Restore the archive, or {MAKE_AGAIN}",
         code="BAD_METADATA",
         path=path,
     )

@@ -31,7 +31,8 @@ def change_left(key: str, what: str) -> Problem:
     """The problem of files that an unfinished change has left."""
     text = (
         f"{what}; the change was interrupted, or is still going on. The rest of the archive is "
-        "intact. The next change of the archive, or voxarray clean, removes what is left"
+        "intact. The next change of the archive, or voxarray clean, removes the files "
+        "that the unfinished change left behind"
     )
     return Problem("INTERRUPTED", key, text)
 

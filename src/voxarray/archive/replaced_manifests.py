@@ -46,7 +46,10 @@ def of_replaced(store: Store, current: Manifest) -> Iterator[Problem]:
             n: key for n, key in numbers if n is not None and n < current.generation
         }
     if current.generation and 0 not in keys_by_generation:
-        text = f"the first manifest, which has the digest {current.base}, is gone: restore it"
+        text = (
+            "the list of files from before the first label map or note was added (digest "
+            f"{current.base}) is gone: restore it"
+        )
         yield Problem("MISSING_DATA", f"{REPLACED}/0.json", text)
     newer = current
     for number, key in sorted(keys_by_generation.items(), reverse=True):
@@ -57,21 +60,21 @@ def of_replaced(store: Store, current: Manifest) -> Iterator[Problem]:
             continue
         if older.generation != number or older.identity != current.identity:
             text = (
-                "belongs to another archive or another change: it is generation "
-                f"{older.generation} of {older.identity}, expected generation {number} of "
-                f"{current.identity}; restore it, or {MAKE_AGAIN}"
+                "belongs to another archive or another change: it was kept by change "
+                f"{older.generation} of the archive with the identity {older.identity}; expected "
+                f"change {number} of {current.identity}. Restore it, or {MAKE_AGAIN}"
             )
             yield Problem("CONTRADICTION", key, text)
             continue
         if newer.generation == number + 1 and newer.previous != older.digest:
             text = (
-                f"has the digest {older.digest}, but the next manifest expects {newer.previous}: "
-                f"restore it, or {MAKE_AGAIN}"
+                f"has the digest {older.digest}, but the next list of files expects "
+                f"{newer.previous}: restore it, or {MAKE_AGAIN}"
             )
             yield Problem("CONTRADICTION", key, text)
         if _base(older) != _base(current):
             text = (
-                "names other files of the image than the current manifest. Both must name the same "
+                "names other files of the image than manifest.json. Both must name the same "
                 "files, since adding or removing label maps does not change the image: restore "
                 f"this manifest, or {MAKE_AGAIN}"
             )

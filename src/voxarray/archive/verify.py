@@ -358,7 +358,7 @@ def _unnamed(key: str, root: str, leftovers: set[str]) -> Iterator[Problem]:
     yield Problem(
         code,
         key,
-        "is not named by the manifest, which lists the files of the archive: move it elsewhere",
+        "is not in manifest.json, the list of the archive's files: move it elsewhere",
     )
 
 

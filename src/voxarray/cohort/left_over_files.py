@@ -28,11 +28,15 @@ def warn_of_left_over(items: Sequence[Item], root: str, suffix: str) -> None:
         return
     others = len(files) - 1
     older = f"and {others} more are older files" if others else "is an older file"
-    names = "images of these names: they were" if others else "image of that name: it was"
+    names = (
+        "images or label maps of these names were removed or renamed since, or were"
+        if others
+        else "image or label map of this name was removed or renamed since, or was"
+    )
+    cure = "Delete the files that you do not want" if others else "Delete it if you do not want it"
     warn_by_code(
         "LEFT_OVER",
-        f"{files[0]} {older}; this export wrote no {names} removed, renamed or not chosen. Delete "
-        f"the file{'s' if others else ''} that you do not want",
+        f"{files[0]} {older}: the cohort's {names} not chosen for this export. {cure}",
     )
 
 

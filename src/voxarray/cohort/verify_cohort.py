@@ -317,15 +317,15 @@ def _unreadable(path: str, error: Exception) -> Verdict:
 def _of_plan(entry: Entry | None, item: Item, path: str) -> list[Problem]:
     if entry is not None and entry.is_of(item):
         return []
-    text = "was made from other source data or with other options than planned: "
     added = additions(path)
-    if added:
-        text += (
-            f"to keep what was added to it ({', '.join(added)}), save it elsewhere and remove it "
-            f"from the archive (voxarray remove-labels), then {how_again(item)}"
-        )
-    else:
-        text += how_again(item)
+    again = how_again(item)
+    cure = (
+        f"to keep what was added to it ({', '.join(added)}), save that elsewhere and remove it "
+        f"from the archive (voxarray remove-labels), then {again}"
+        if added
+        else again
+    )
+    text = f"was made from other source data or with other options than planned: {cure}"
     return [Problem("OUTDATED", item.origin.source, text)]
 
 

@@ -17,10 +17,7 @@ archives again.
 REPLACED_WITHOUT = "without label maps and notes that were added to the old one"
 """What an archive is that replaces another one, after ``overwrite=True (--overwrite)``."""
 
-FOR_ALL = (
-    "which deletes it, and makes ALL archives of the cohort again, without what was added to any "
-    "of them"
-)
+FOR_ALL = "and makes ALL archives of the cohort again, without what was added to any of them"
 """What ``overwrite=True (--overwrite)`` means for a cohort."""
 
 

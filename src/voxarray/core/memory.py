@@ -168,7 +168,10 @@ def _origin() -> str:
     if settings.get("memory-budget") is not None:
         return "setting voxarray.memory-budget"
     bound = resource_limits.memory()
-    return f"half of {format_bytes(bound.value)}, {bound.origin}; setting voxarray.memory-budget"
+    return (
+        f"half of {format_bytes(bound.value)}, {bound.origin}; the setting voxarray.memory-budget "
+        "changes it"
+    )
 
 
 @dataclass(frozen=True, slots=True)

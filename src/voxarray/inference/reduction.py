@@ -127,8 +127,8 @@ def _store(numbers: NDArray[np.float32], out: NDArray) -> None:
         if out.dtype == np.uint8 and not 0 <= low <= high <= 255:
             raise ModelError(
                 f"the model returned numbers from {low / 255:g} to {high / 255:g}, and "
-                "activation='none' says that they are probabilities, from 0 to 1: pass another "
-                "activation, or another dtype than uint8",
+                "uint8 can only hold probabilities, from 0 to 1: pass another activation than "
+                "'none', or another dtype than uint8",
                 code="BAD_PREDICTION",
             )
         largest = float(np.finfo(np.float16).max)

@@ -61,7 +61,7 @@ def require_same_fields(batch: Sequence[Mapping[str, Any]], what: str) -> None:
             name = item.get("subject")  # which those of a cohort have
             owner = f" ({name})" if isinstance(name, str) else ""
             raise StateError(
-                f"a {what} of the batch{owner} lacks {lacking[0]!r}, which another one has: "
+                f"a {what} of the batch{owner} lacks {lacking[0]!r}, which another {what} has: "
                 f"expected the same fields in all of them; leave out each {what} without it (in a "
                 "cohort, cohort.query(...) does so)",
                 code="FIELDS_DIFFER",

@@ -112,15 +112,20 @@ def left_over(unplanned: Sequence[str], *, every: bool = False) -> str:
         return ""
     is_single = len(unplanned) == 1
     count = "1 archive is" if is_single else f"{len(unplanned)} archives are"
-    sources = "its source was" if is_single else "their sources were"
+    sources = (
+        "its source was removed, renamed or left out, or is a label map that is now stored in the "
+        "archive of its image"
+        if is_single
+        else "their sources were removed, renamed or left out, or are label maps that are now "
+        "stored in the archives of their images"
+    )
     named = unplanned if every else unplanned[:_NAMED]
     names = ", ".join(f"subjects/{name}" for name in named)
     hidden = len(unplanned) - len(named)
     more = f" and {hidden} more, which report.txt names" if hidden else ""
     return (
-        f"{count} still in the catalogue, though {sources} removed, renamed, left out, or stored "
-        f"in another archive: {names}{more}. Delete the archives that you do not want, and run "
-        "voxarray finalise"
+        f"{count} still in the catalogue, though {sources}: {names}{more}. Delete the archives "
+        "that you do not want, and run voxarray finalise"
     )
 
 

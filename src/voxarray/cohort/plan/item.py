@@ -45,7 +45,10 @@ class Failure(SentRecord):
         permanent = content.get("lasting", False)
         texts = (code, message, file)
         if not all(isinstance(text, str) for text in texts) or not isinstance(permanent, bool):
-            raise TypeError("a failure has texts (code, message, file) and a boolean (lasting)")
+            raise TypeError(
+                "the entry of a failed image must have the texts code, message and file, and "
+                "lasting must be true or false"
+            )
         return cls(code, message, file, permanent)
 
 

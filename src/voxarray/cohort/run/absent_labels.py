@@ -86,9 +86,9 @@ def refuse_to_leave_out(archive: str, item: Item, folder: CohortLayout, *, zippe
             f"{', '.join(map(repr, gone))}, perhaps the last copy. This run found no readable file "
             f"for {them} (removed, renamed, damaged, or matched by no pattern). Bring the "
             f"file{several} or the pattern back, remove the label map{several} (voxarray "
-            f"remove-labels), or pass overwrite=True (--overwrite), {FOR_ALL}. If the label "
-            f"map{several} now belong{'' if several else 's'} to another image of this run, run "
-            "the command again",
+            f"remove-labels), or pass overwrite=True (--overwrite), which deletes {them}, "
+            f"{FOR_ALL}. If the label map{several} now belong{'' if several else 's'} to another "
+            "image of this run, run the command again",
             code="LABELS_ABSENT",
             path=archive,
         )

@@ -56,8 +56,8 @@ def warn_of_additions(
             "archives; convert will refuse, and leave them as they are: "
             f"{', '.join(names[:_TOLD])}{more}. Save elsewhere what was added, and remove it from "
             "the archives (voxarray remove-labels); or pass --overwrite to convert, "
-            f"{FOR_ALL}. If only the times of the source files have changed, convert may notice "
-            "this, and keep the archives as up to date",
+            f"which deletes it, {FOR_ALL}. If only the times of the source files have changed, "
+            "convert may notice this, and keep the archives as up to date",
         )
 
 
@@ -121,7 +121,8 @@ def refuse_to_lose(archive: str) -> None:
             f"Making it again would delete what was added to it: {', '.join(added)}; save this "
             "elsewhere (LabelMap.save), remove it from the archive (voxarray remove-labels, or "
             "vx.Archive for notes) and convert again, or pass overwrite=True (--overwrite), "
-            f"{FOR_ALL}. Until then the archive stays as it is, but is not in the catalogue",
+            f"which deletes it, {FOR_ALL}. Until then the archive stays as it is, but is not in "
+            "the catalogue",
             code="CONTENT_ADDED",
             path=archive,
         )

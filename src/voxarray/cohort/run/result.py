@@ -147,7 +147,7 @@ class CohortResult:
                 for failure in failures
             )
             raise VoxarrayError(
-                f"not all images were written: {self._shortfall()}; all others were{texts}",
+                f"not all images were written: {self._shortfall()}; all others were written{texts}",
                 code="SOME_FAILED",
             )
         texts = "; ".join(
@@ -159,8 +159,8 @@ class CohortResult:
         told = "".join([*reasons][:_TOLD])
         report = folder.readable_report if self.summary else "the journal of the cohort"
         raise VoxarrayError(
-            f"not all images were converted: {self._shortfall()}; all others were, and {report} "
-            f"names the missing ones{texts}{more}{told}",
+            f"not all images were converted: {self._shortfall()}; all others were converted, "
+            f"and {report} names the missing ones{texts}{more}{told}",
             code="SOME_FAILED",
             path=folder.readable_report if self.summary else folder.journal,
         )

@@ -134,8 +134,8 @@ def plane_affine(source: Source) -> NDArray[np.float64]:
     lps = lps_from_ras(source.affine)
     if not np.allclose(lps[2], (0, 0, 1, 0)) or not np.allclose(lps[:2, 2], 0):
         raise UnsupportedError(
-            "squeeze leaves out the third axis. Then only a slice in the x-y plane at z = 0 that "
-            "is 1 mm thick keeps its place in the patient, and this slice is another one: save it "
+            "squeeze leaves out the third axis. Without it, a slice keeps its place in the patient "
+            "only if it is in the x-y plane, at z = 0 and 1 mm thick. Your slice is not: save it "
             "without squeeze",
             code="CANNOT_SQUEEZE",
         )

@@ -92,8 +92,9 @@ def detached_name(path: str, pattern: re.Pattern[str]) -> str:
     if not is_kept or pattern.search(name):
         raise UnsupportedError(
             f"the header would name the file of its voxels {name!r}, but readers would not take "
-            "that for a file name: choose a name without control characters, '%', 'LIST' or a "
-            "space at its beginning, or write header and voxels into one file (.nrrd, .mha)",
+            "that for a file name: choose a name that has no control characters and no '%', does "
+            "not begin with the word LIST, and has no space at either end; or write header and "
+            "voxels into one file (.nrrd, .mha)",
             code="BAD_NAME",
         )
     return name

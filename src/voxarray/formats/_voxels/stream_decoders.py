@@ -153,9 +153,9 @@ class VoxelFeed:
         self._done += count
         if count < len(view):
             raise TruncatedError(
-                f"expected {self._stored.nbytes} bytes when decompressed, got "
-                f"{max(0, self._done)}: the file was cut short, or compressed from a file that "
-                "was too short, or its header is wrong; copy or compress it again, or repair it"
+                f"expected {self._stored.nbytes} bytes when decompressed, got {max(0, self._done)}"
+                ": the file was cut short, or compressed from a file that was too short, or its "
+                "header is wrong; copy or compress the file again, or repair its header"
             )
 
 

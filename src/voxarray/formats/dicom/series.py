@@ -107,7 +107,7 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
         listed = ", ".join(f"{n} of {w} x {h}" for (w, h), n in sizes.most_common(8))
         raise FormatError(
             f"files hold planes of different size: {listed} (columns x rows); expected one size: "
-            "move the others to another folder",
+            "put the planes of each size into a folder of their own",
             code="MIXED_SIZE",
         )
     kinds = Counter((layout.dtype.name, layout.samples) for layout in layouts)
@@ -117,16 +117,16 @@ def require_alike(layouts: Sequence[PixelLayout], frames: Sequence[Frame]) -> No
         raise FormatError(
             f"files hold different kinds of numbers: {listed} "
             f"samples{', some of them inverted' if len(photometric) > 1 else ''}; expected one "
-            "kind: move the others to another folder",
+            "kind: put the files of each kind into a folder of their own",
             code="MIXED_DTYPE",
         )
     without = sum(not frame.has_rescale for frame in frames)
     if 0 < without < len(frames):
         raise FormatError(
             f"{without} of {len(frames)} planes {'states' if without == 1 else 'state'} no "
-            "rescale slope and intercept, unlike the others: nothing says whether their numbers "
-            "mean the same; open both kinds separately, or add slope 1 and intercept 0 to planes "
-            "whose numbers are intensities already",
+            "rescale slope and intercept, unlike the other planes: nothing says whether their "
+            "numbers mean the same; open both kinds separately, or add slope 1 and intercept 0 to "
+            "planes whose numbers are intensities already",
             code="MIXED_SCALING",
         )
 

@@ -71,7 +71,8 @@ def _units(header: NiftiHeader) -> list[str]:
 
 def _codes(header: NiftiHeader) -> list[str]:
     return [
-        f"UNKNOWN_XFORM: {field} is {header.record[field]}; taken as 0"
+        f"UNKNOWN_XFORM: the code {field} of a NIfTI transform is {header.record[field]}, which is "
+        "unknown; taken as 0"
         for field in ("sform_code", "qform_code")
         if header.record[field] not in XFORM_CODES
     ]

@@ -171,8 +171,9 @@ class WritableObjects:
 
     def _without_conditions(self, error: Exception) -> UnsupportedError:
         return UnsupportedError(
-            f"the store of {self.url} has no conditional writes ({without_secrets(error)}), so "
-            "several writers could mix their archives there: enable conditional writes "
+            f"the store of {self.url} cannot refuse to replace an object that another writer has "
+            f"just put there (no conditional writes: {without_secrets(error)}), so several writers "
+            "could mix their archives there: enable conditional writes "
             "(If-None-Match) in the store or in voxarray.remote-options, or write to a local disk "
             "and copy the result",
             code="NO_CONDITIONS",
