@@ -142,7 +142,7 @@ def test_messages_take_one_form_from_begin_to_end(table):
     assert table["OUTDATED"].says.endswith("(voxarray remove-labels), then …")
 
 
-def test_a_condition_decides_for_a_whole_message(tmp_path):
+def test_a_condition_decides_for_a_whole_message(table, tmp_path):
     codes = sys.modules["codes"]
     (tmp_path / "a.py").write_text(
         "def f(n, few):\n"
