@@ -317,9 +317,6 @@ _PUT_TOGETHER = {
     "Remove it with voxarray clean. LEFT_OVER is about files of an export.",
     "NO_THREADS": "The system starts no more threads for this process. Check the limits of "
     "memory and processes (`ulimit -v`, `ulimit -u`), or use fewer workers.",
-    "PATTERNS_CHANGED": "A cohort was converted again with other patterns or columns than before; "
-    "the message lists them. Images that this run does not find stay in the cohort, and are not "
-    "updated. To keep all images up to date, give the same patterns and columns as before.",
     "UNEXPECTED": "An error that voxarray did not foresee; the message names it and its place. "
     "If the place is in your own code (a function, a transform or a reader), correct it there. "
     "Otherwise report it.",
