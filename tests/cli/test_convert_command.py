@@ -76,7 +76,7 @@ def test_a_file_without_permission_does_not_stop_the_rest(tmp_path, scan):
 
 
 def test_a_system_error_does_not_stop_the_rest(tmp_path, scan, monkeypatch):
-    from voxarray.cohort.plan import opening as module
+    from voxarray.cohort.plan import opened_inputs as module
 
     def opening(path: str):
         if "secret" in path:

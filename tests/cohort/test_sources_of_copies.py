@@ -12,7 +12,7 @@ import pytest
 from cohort_samples import AFFINE, array, run, save
 
 import voxarray as vx
-from voxarray.cohort.plan import opening
+from voxarray.cohort.plan import opened_inputs
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_another_voxel_in_the_source_is_told_of_its_image(cohort, tmp_path, imag
     shutil.rmtree(first)
     other.rename(first)
     assert {one.code for one in vx.verify(tmp_path / "copy", source=first)} == {"SOURCE_CHANGED"}
-    monkeypatch.setattr(opening, "InputFingerprint", Same)
+    monkeypatch.setattr(opened_inputs, "InputFingerprint", Same)
     problems = vx.verify(tmp_path / "copy", source=first)
     assert [one.code for one in problems] == ["VOXEL_MISMATCH"] * 3
     in_scans = sum("labels/lesion" in one.where for one in problems)
