@@ -47,7 +47,7 @@ def test_the_log_is_printed_in_words(tmp_path):
     assert "failed, never tried: NOT_NIFTI: " in never
     assert run("catalogue", tmp_path / "out", "--json").exit_code == 2
     said = " ".join(run("catalogue", "--help").output.split())
-    assert "Read from COHORT/journal; nothing is written" in said
+    assert "The command takes this from COHORT/journal, and writes nothing" in said
 
 
 def test_the_log_says_why_an_image_was_never_tried(tmp_path):
