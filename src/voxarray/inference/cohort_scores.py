@@ -15,6 +15,7 @@ from voxarray.inference.compared_labels import checked_label_map
 from voxarray.inference.evaluation_montage import Montage
 from voxarray.inference.same_labels import is_same, warn_of_same
 from voxarray.subject import Subject
+from voxarray.subject.meant_label_map import meant_label_map
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,10 +200,8 @@ def _label_map(subject: Subject, name: str, layer: str | None, keyword: str) -> 
         for key, image in subject.get_images_dict(intensity_only=False).items()
         if isinstance(image, LabelMap)
     }
-    if layer is None and "label" not in label_maps and len(label_maps) == 1:
-        return next(iter(label_maps.values()))
-    chosen = "label" if layer is None else layer
-    if chosen not in label_maps:
+    chosen = meant_label_map(label_maps) if layer is None else layer
+    if chosen is None or chosen not in label_maps:
         expected = f"{layer!r}" if layer is not None else "a single one, or one called 'label'"
         raise StateError(
             f"the subject {name} has the label maps {sorted(label_maps)}: expected {expected}; "

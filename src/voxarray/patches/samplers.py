@@ -23,12 +23,10 @@ from voxarray.patches.sampling_weights import (
 )
 from voxarray.source.sliced import SlicedSource
 from voxarray.subject import Subject
+from voxarray.subject.meant_label_map import meant_label_map
 
 LOCATION = "location"
 """Key of a patch under which its first voxel and the one after its last are, six integers."""
-
-_DEFAULT_LABEL_MAP = "label"
-"""Name of the label map that is meant if none of several is named, as in `voxarray.evaluate`."""
 
 
 class PatchSampler(ABC):
@@ -235,10 +233,7 @@ def _image(subject: Subject, name: str) -> SlicedSource:
 
 
 def _label_map_of(subject: Subject) -> str:
-    """Name of the only label map, or of the one that is meant among several, as in `evaluate`.
-
-    Never the first of several: after `voxarray.infer`, that may be a prediction.
-    """
+    """Name of the label map that is meant if none is named."""
     images = subject.get_images_dict(intensity_only=False)
     names = [name for name, image in images.items() if image[TYPE] == LABEL]
     if not names:
@@ -246,10 +241,11 @@ def _label_map_of(subject: Subject) -> str:
             f"No label maps found in subject, which has {list(images)}: name one with label_name",
             code="NO_LABEL_MAP",
         )
-    if len(names) > 1 and _DEFAULT_LABEL_MAP not in names:
+    name = meant_label_map(names)
+    if name is None:
         raise StateError(
             f"the subject has the label maps {sorted(names)}: expected a single one, or one called "
-            f"{_DEFAULT_LABEL_MAP!r}; choose one by label_name=",
+            "'label'; choose one by label_name=",
             code="NO_LABELS",
         )
-    return names[0] if len(names) == 1 else _DEFAULT_LABEL_MAP
+    return name
