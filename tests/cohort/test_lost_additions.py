@@ -126,10 +126,9 @@ def test_the_plan_says_so_before_anything_is_converted(made, tmp_path):
         assert result.exit_code == 0
         name = archives(tmp_path / "out")[0].name
         assert (
-            "warning: CONTENT_ADDED: label maps or notes were added to some archives"
-            in result.stderr
+            "warning: CONTENT_ADDED: label maps or notes were added to archives that this plan "
+            f"would replace: {name}. Convert will not replace these archives" in result.stderr
         )
-        assert f"leave them as they are: {name}. Save" in result.stderr
     assert again(tmp_path).exit_code == 3
 
 

@@ -86,8 +86,8 @@ class _Infer(click.Command):
 @click.option(
     "--overlap",
     callback=_sizes,
-    metavar="F|N|...",
-    help="Overlap of patches: fraction or voxels [default: 0.5]",
+    metavar="F|N|N,N,N",
+    help="Overlap of patches: a fraction such as 0.5, or voxels such as 32 [default: 0.5]",
 )
 @click.option(
     "--blend", type=click.Choice(BLENDS), help="Weights of overlapping patches [default: hann]"
@@ -107,7 +107,8 @@ class _Infer(click.Command):
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    help="Lowest probability of a label; voxels below it are background [default: 0.5 for sigmoid]",
+    help="Lowest probability of a label; voxels below it are background [default: 0.5 for sigmoid, "
+    "none otherwise]",
 )
 @click.option(
     "--classes",

@@ -96,8 +96,8 @@ def encoding_options(command: Command) -> Command:
             help="Pyramid levels. N: number of levels, full resolution included; each has half the "
             "resolution of the one before. all: full resolution, and levels that are 2,4,8,... "
             "times coarser. F,F,...: full resolution, and for each F a level that is F times "
-            "coarser than full resolution: 4,16 gives three levels, or fewer of a small image. "
-            "The default and `all` end with the first level that fits into one chunk "
+            "coarser than full resolution: 4,16 gives three levels, or fewer if the image is "
+            "small. The default and `all` end with the first level that fits into one chunk "
             "[default: 4,8,16,...]",
         ),
         click.option(

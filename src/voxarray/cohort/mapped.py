@@ -320,9 +320,9 @@ class Mapped(Sequence[Subject]):
                     f"the plan in {folder.root} is outdated: since it was made, archives or label "
                     "maps of the source cohort were added, corrected or removed, or the transform "
                     "or the options changed. Plan again, then make the parts. On the command line, "
-                    "give "
-                    "the same command with --slurm N in place of --partition, or run it once "
-                    "without --partition; in Python, call plan() of the mapped cohort",
+                    "give the same command with --slurm N in place of --partition (it plans, and "
+                    "prints a job script), or run it once without --partition; in Python, call "
+                    "plan() of the mapped cohort",
                     code="STALE_PLAN",
                     path=folder.plan,
                 )

@@ -52,12 +52,11 @@ def warn_of_additions(
         more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
         warn_by_code(
             "CONTENT_ADDED",
-            "label maps or notes were added to some archives, and this plan would replace the "
-            "archives; convert will refuse, and leave them as they are: "
-            f"{', '.join(names[:_TOLD])}{more}. Save elsewhere what was added, and remove it from "
-            "the archives (voxarray remove-labels); or pass --overwrite to convert, "
-            f"which deletes it, {FOR_ALL}. If only the times of the source files have changed, "
-            "convert may notice this, and keep the archives as up to date",
+            "label maps or notes were added to archives that this plan would replace: "
+            f"{', '.join(names[:_TOLD])}{more}. Convert will not replace these archives, and "
+            "their images will fail, unless it finds that only the times of the source files "
+            "changed. Save elsewhere what was added, and remove it from the archives (voxarray "
+            f"remove-labels); or pass --overwrite to convert, which deletes it, {FOR_ALL}",
         )
 
 
@@ -82,7 +81,7 @@ def warn_of_deletions(archives: Sequence[str]) -> None:
         f"overwriting makes {_archives(sum(map(bool, found)))} again without what was added: "
         f"{', '.join(told)}{more}. To keep what was added, stop now, and save it elsewhere "
         "(LabelMap.save), or run without overwriting; to make one damaged archive again, delete "
-        "that archive alone",
+        "only that archive, and run without overwriting",
     )
 
 
