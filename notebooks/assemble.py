@@ -49,7 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, uri, abs_src_path=str(path)))
     for uri, text in (
         ("benchmarks.md", _benchmarks()),
-        ("error-codes.md", _beside("error_codes").page()),
+        ("error-codes.md", _beside("error_codes_page").page()),
         ("benchmark-results.md", _results()),
         ("reference/transforms.md", _transforms()),
     ):

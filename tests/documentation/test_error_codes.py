@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import pickle
 import re
 import sys
 import tomllib
 import traceback
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,23 @@ CODE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
 @pytest.fixture(scope="module")
-def table():
-    spec = importlib.util.spec_from_file_location("codes", ROOT / "notebooks/error_codes.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["codes"] = module
-    spec.loader.exec_module(module)
-    return {one.code: one for one in module.error_codes()}
+def codes():
+    """Modules of the page, which lie beside the notebooks."""
+    sys.path.insert(0, str(ROOT / "notebooks"))
+    try:
+        return import_module("error_codes"), import_module("error_codes_page")
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.fixture(scope="module")
+def table(codes):
+    return {one.code: one for one in codes[0].error_codes()}
+
+
+@pytest.fixture(scope="module")
+def page(codes):
+    return codes[1].page()
 
 
 def test_every_class_of_errors_has_its_code(table):
@@ -90,14 +101,12 @@ def test_every_code_says_what_carries_it(table):
     assert "VoxarrayWarning" not in table["NO_LABELS"].errors
 
 
-def test_codes_lead_to_the_pages_that_tell_of_them(table, tmp_path):
-    codes = sys.modules["codes"]
-    page = codes.page()
+def test_codes_lead_to_the_pages_that_tell_of_them(codes, page, tmp_path):
     (tmp_path / "a.md").write_text(
         "# Do it\n\n(`ONE`)\n\n## Well, then\n\n`TWO` and `TWO`\n\n"
         "```python\n# `THREE`\n```\n\n`x`\n"
     )
-    assert codes.explained(tmp_path) == {
+    assert codes[1].explained(tmp_path) == {
         "ONE": {"how-to/a.md": "Do it"},
         "TWO": {"how-to/a.md#well-then": "Do it: Well, then"},
     }
@@ -107,26 +116,30 @@ def test_codes_lead_to_the_pages_that_tell_of_them(table, tmp_path):
         assert f"More in {link}" in entry
 
 
-def test_every_code_says_what_raises_it_and_why(table):
+def test_every_code_says_what_raises_it_and_why(table, codes):
     assert len(table) > 230
     silent = {code for code, one in table.items() if not one.messages}
-    assert silent == sys.modules["codes"]._PUT_TOGETHER.keys()
+    assert silent == codes[1].PUT_TOGETHER.keys()
     assert table["BAD_GZIP"].errors == ("ChecksumError",)
-    assert "cannot be decoded (…)" in table["BAD_GZIP"].says
+    assert "cannot be decoded (<error>)" in table["BAD_GZIP"].says
     assert {"NOT_METAIMAGE", "BAD_HEADER", "WORKER_LOST", "OUT_OF_MEMORY"} <= table.keys()
 
 
-def test_messages_are_read_with_the_texts_that_are_put_into_them(table):
-    assert table["OTHER_FORM"].says.startswith("… lies in …, which is an archive, and files")
-    assert "… subjects have no row in …, such as …" in table["METADATA_ABSENT"].says
-    assert "… images that were planned before are no longer" in table["SOURCES_ABSENT"].says
+def test_messages_are_read_with_the_texts_that_are_put_into_them(table, codes):
+    assert table["OTHER_FORM"].says.startswith("<path> lies in <results>, which is an archive, and")
+    absent = "<number> subjects have no row in participants.tsv, such as <subjects>"
+    assert absent in table["METADATA_ABSENT"].says
+    assert "<number of names> images that were planned before are" in table["SOURCES_ABSENT"].says
     assert any("differs from its source" in text for text in table["NOT_COMPARED"].messages)
     assert not [code for code, one in table.items() if any("……" in x for x in one.messages)]
-    explained = sys.modules["codes"]._EXPLAINED
+    explained = codes[1].EXPLAINED
     thin = {
         code
         for code, one in table.items()
-        if any(re.match("…[.;] |nothing to do: in … …", text) for text in one.messages)
+        if any(
+            re.match("(…|<[^<>]*>)[.;] |nothing to do: in <[^<>]*> <", text)
+            for text in one.messages
+        )
     }
     named = {"NOTHING_FOUND", "PIPELINE_REPLACED", "SAME_LABELS", "WORKER_STUCK"}
     assert thin == named | {"INTERRUPTED"}
@@ -134,16 +147,19 @@ def test_messages_are_read_with_the_texts_that_are_put_into_them(table):
 
 
 def test_messages_take_one_form_from_begin_to_end(table):
-    assert table["LOCALIZER"].says.startswith("… of … planes are localizers: move such planes")
+    assert table["LOCALIZER"].says.startswith(
+        "<scouts> of <number of frames> planes are localizers: move"
+    )
     (refused,) = (text for text in table["LABELS_ABSENT"].messages if "not made again" in text)
     assert "which deletes them, and makes ALL" in refused
     assert "the label maps now belong to another image" in refused
-    assert table["LABELS_ALONE"].says.startswith("… label maps belong to no image")
-    assert table["OUTDATED"].says.endswith("(voxarray remove-labels), then …")
+    assert table["LABELS_ALONE"].says.startswith(
+        "<number of orphans> label maps belong to no image"
+    )
+    assert table["OUTDATED"].says.endswith("(voxarray remove-labels), then <how again>")
 
 
-def test_a_condition_decides_for_a_whole_message(table, tmp_path):
-    codes = sys.modules["codes"]
+def test_a_condition_decides_for_a_whole_message(codes, tmp_path):
     (tmp_path / "a.py").write_text(
         "def f(n, few):\n"
         "    files = 'one file is missing' if n == 1 else 'files are gone'\n"
@@ -151,12 +167,11 @@ def test_a_condition_decides_for_a_whole_message(table, tmp_path):
         "    how = 'now and at once' if few else 'soon'\n"
         "    return Problem('A_CODE', 'a.nii', f'{files}: copy {them} {how}')\n"
     )
-    (one,) = codes.error_codes(tmp_path)
+    (one,) = codes[0].error_codes(tmp_path)
     assert one.says == "files are gone: copy all of them soon"
 
 
-def test_errors_without_a_code_are_told_below_that_of_their_class(table):
-    page = sys.modules["codes"].page()
+def test_errors_without_a_code_are_told_below_that_of_their_class(table, page):
     for code, error in (("BAD_AFFINE", errors.GridError), ("EXISTS", errors.ArchiveExistsError)):
         assert table[code].meaning == table[code].messages[0]
         entry = page.split(f"\n## {code} ")[1].split("\n## ")[0]
@@ -166,12 +181,35 @@ def test_errors_without_a_code_are_told_below_that_of_their_class(table):
         assert entry.count("\n> ") > 4
 
 
+def test_values_are_shown_by_their_names(codes, tmp_path):
+    (tmp_path / "a.py").write_text(
+        "def f(self, path, names, lengths, n, voxels, why):\n"
+        "    listed = ', '.join(sorted(names))\n"
+        "    raise FormatError(\n"
+        "        f'{path!r} has {len(names)} axes ({listed}), {names[0]} of {self.size:,} voxels '\n"
+        "        f'and {voxels.nbytes + 8} ({why}); {n} {type(voxels).__name__}{_also(path)}',\n"
+        "        code='A_CODE',\n"
+        "    )\n"
+    )
+    (one,) = codes[0].error_codes(tmp_path)
+    assert one.says == (
+        "<path> has <number of names> axes (<names>), <name> of <size> voxels "
+        "and … (…); … <class of voxels>…"
+    )
+
+
+def test_braces_and_signs_of_messages_are_text_on_the_page(page):
+    assert "'arguments: &#123;target: 2&#125;'" in page
+    assert "&lt;path&gt;" in page
+    outside = re.sub(r"```.*?```|`[^`\n]*`", "", page, flags=re.S)
+    assert not re.findall(r"<[a-z]", outside), "a tag of HTML would not be shown"
+
+
 def test_names_that_are_no_codes_are_left_out(table):
     assert not {"SLURM_JOB_ID", "RLIMIT_AS", "YBR_FULL", "MET_CHAR"} & table.keys()
 
 
-def test_the_page_has_an_anchor_for_each(table):
-    page = sys.modules["codes"].page()
+def test_the_page_has_an_anchor_for_each(table, page):
     for code in table:
         assert f"## {code} {{ #{code.lower()} }}" in page
     assert "{" not in re.sub(r"\{ #\w+ \}", "", page), "braces are attributes in Markdown"
