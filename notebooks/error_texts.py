@@ -65,7 +65,8 @@ _WORDS = {
 
 _AS_THEY_ARE = frozenset(
     """
-    abs bool bytes dict float int list listed max min next printable repr round set sorted str sum tuple
+    abs bool bytes dict float int list listed max min next printable repr round set sorted str sum
+    tuple
     """.split()  # noqa: SIM905
 )
 """Functions whose result is told by the name of what they are given."""
@@ -212,7 +213,7 @@ def _is_of_several(test: ast.expr) -> bool | None:
 
 @cache
 def _shared_texts() -> dict[str, str]:
-    """Texts and numbers that modules have names for, where all modules mean the same."""
+    """Texts and numbers that modules share by name: public ones that mean one thing."""
     found: dict[str, set[str]] = {}
     for file in sorted(SOURCE.rglob("*.py")):
         for name, text in constants(ast.parse(file.read_text("utf-8")).body).items():
@@ -230,4 +231,5 @@ def constants(body: Sequence[ast.stmt]) -> dict[str, str]:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, (str, int))
         and node.targets[0].id.isupper()
+        and not node.targets[0].id.startswith("_")
     }

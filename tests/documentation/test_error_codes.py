@@ -186,7 +186,7 @@ def test_values_are_shown_by_their_names(codes, tmp_path):
         "def f(self, path, names, lengths, n, voxels, why):\n"
         "    listed = ', '.join(sorted(names))\n"
         "    raise FormatError(\n"
-        "        f'{path!r} has {len(names)} axes ({listed}), {names[0]} of {self.size:,} voxels '\n"
+        "        f'{path!r} has {len(names)} axes ({listed}), {names[0]} of {self.size} voxels '\n"
         "        f'and {voxels.nbytes + 8} ({why}); {n} {type(voxels).__name__}{_also(path)}',\n"
         "        code='A_CODE',\n"
         "    )\n"

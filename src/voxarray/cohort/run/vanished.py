@@ -42,6 +42,6 @@ def warn_of_vanished(folder: CohortLayout, previous: Plan, plan: Plan) -> None:
             f"{len(names)} image{' that was' if lone else 's that were'} planned before "
             f"{'is' if lone else 'are'} no longer among the sources, and "
             f"{'was' if lone else 'were'} never converted: {', '.join(names[:_TOLD])}{more}. The "
-            f"cohort now counts as whole without {'it' if lone else 'them'}: if that is not "
+            f"cohort now counts as complete without {'it' if lone else 'them'}: if that is not "
             "intended, bring the files back, or mount their disk, and convert again",
         )

@@ -28,9 +28,9 @@ def _sizes(header: NiftiHeader) -> list[str]:
     used, *dim = header.record["dim"].tolist()
     if is_surface(header.record):
         warnings.append(
-            f"SURFACE: dim is {header.record['dim'][1:4].tolist()}, which FreeSurfer writes for "
-            f"the {header.shape[1]} vertices of a surface; they are read as one row, as nibabel "
-            "does"
+            f"SURFACE: the file holds values of the {header.shape[1]} vertices of a FreeSurfer "
+            f"surface (dim is {header.record['dim'][1:4].tolist()}); they are read as one row of "
+            "voxels, as nibabel does"
         )
     if 0 in dim[3:used]:
         warnings.append(
