@@ -39,3 +39,9 @@ def test_files_that_are_named_exist():
 def test_suffixes_of_archives_stand_in_one_place(name):
     sources = [path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")]
     assert sum(len(re.findall(rf"^{name}\b.*=", text, re.MULTILINE)) for text in sources) <= 1
+
+
+def test_codes_of_intents_stand_with_the_fields_of_the_header():
+    sources = {path: path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py")}
+    places = {path.name for path, text in sources.items() if re.search(r"= 100[1-9]$", text, re.M)}
+    assert places == {"fields.py"}

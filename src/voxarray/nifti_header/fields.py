@@ -149,6 +149,9 @@ SECONDS: dict[int, float] = {0: 1.0, 8: 1.0, 16: 1e-3, 24: 1e-6}
 """Seconds per unit of ``pixdim[4]``. A unit that is not given counts as seconds, as in ITK and FSL;
 hertz, ppm and rad/s are missing, for then the fourth axis is not time."""
 
+LABEL_INTENT = 1002
+"""NIFTI_INTENT_LABEL: without it, NiiVue takes labels for intensities, and paints all alike."""
+
 VECTOR = 1007
 NOT_TIME = frozenset({1004, 1005, 1006, VECTOR, 1010, 2003, 2004, 2006, 2007, 2008, 2009})
 """Intents whose fourth axis holds the components of a matrix, vector, colour or FSL warp."""

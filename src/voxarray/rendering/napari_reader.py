@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from voxarray.archive.source import is_label_map
 from voxarray.core.label_colours import paint
 from voxarray.formats.registry import open_source
+from voxarray.nifti_header.fields import LABEL_INTENT
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.rendering.intensity_window import WITHOUT_OUTLIERS, intensity_window
 from voxarray.rendering.overview import require_parts
 from voxarray.rendering.planes import View, orthogonal
-from voxarray.rendering.widget import LABEL_INTENT
 from voxarray.source.base import Source
 from voxarray.source.sliced import SlicedSource
 from voxarray.xarray_index.lazy import to_dask

@@ -15,7 +15,7 @@ from voxarray.core.optional import import_optional
 from voxarray.formats._voxels.write_voxels import write_volumes
 from voxarray.formats.nifti.write import representation
 from voxarray.nifti_header.build import stored_dtype
-from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES
+from voxarray.nifti_header.fields import EXTENSION_FLAG_BYTES, LABEL_INTENT
 from voxarray.nifti_header.header import NiftiHeader
 from voxarray.ops.intensity import Cast
 from voxarray.rendering.intensity_window import FULL_RANGE, intensity_window
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 _INSTALL = "voxarray[notebook]"
 _LARGEST_TABLE = 1 << 16  # labels with a colour of their own; those above share the last one
-
-LABEL_INTENT = 1002
-"""NIFTI_INTENT_LABEL: without it the viewer takes labels for intensities, and paints all alike."""
 
 _LIKE_PICTURES: Mapping[str, Any] = {
     "is_radiological_convention": True,
