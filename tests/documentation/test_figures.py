@@ -67,6 +67,22 @@ def test_results_say_when_and_where(path):
     assert result["versions"]["own"]["python"]
 
 
+def test_page_of_clusters_shows_the_measured_operations():
+    text = (ROOT / "notebooks/pages/how-to/cluster-and-cloud.md").read_text("utf-8")
+    result = json.loads((ROOT / "benchmarks/results/simulation.json").read_text("utf-8"))
+    measured = result["metadata_operations"]
+    row = re.search(
+        r"at most (\d+) for each part; in addition, about (\d+) for each image that is converted, "
+        r"and at most (\d+) for each image that is up to date",
+        text,
+    )
+    assert row
+    task, converted, up_to_date = map(int, row.groups())
+    assert converted == round(measured["converted"])
+    assert measured["task"] <= task
+    assert measured["up_to_date"] <= up_to_date
+
+
 def test_a_script_wrote_each():
     scripts = "".join(file.read_text("utf-8") for file in (ROOT / "benchmarks").glob("*.py"))
     for path in RESULTS:
