@@ -13,8 +13,10 @@ import pytest
 from cohort_samples import save, truth
 
 import voxarray as vx
+from voxarray.cohort import export
 from voxarray.cohort.run import build
 from voxarray.cohort.run.in_process import InProcess
+from voxarray.storage.spare_folders import SpareFolders
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 SCANS = 6
@@ -270,6 +272,38 @@ def test_a_catalogue_that_cannot_be_written_hides_no_interrupt(
     )
     assert "the run was asked to end before it was done" in told
     assert "no space is left" in told
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [(SpareFolders, "remove"), (build, "note_unheard"), (build, "note_overtaken")],
+)
+def test_a_failure_before_or_after_the_catalogue_hides_no_interrupt(
+    scans, tmp_path, monkeypatch, number, owner, step
+):
+    def refuse(*_):
+        raise OSError(f"{step} failed")
+
+    monkeypatch.setattr(owner, step, refuse)
+    told = check_goes_on(
+        number, lambda told: vx.convert_cohort(scans, tmp_path / "out", progress=told)
+    )
+    assert "the run was asked to end before it was done" in told
+    assert f"{step} failed" in told
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_warning_about_files_hides_no_interrupt(cohort, tmp_path, monkeypatch, number):
+    def warn(*_):
+        raise vx.VoxarrayWarning("LEFT_OVER: of another run")
+
+    monkeypatch.setattr(export, "warn_of_left_over", warn)
+    told = check_goes_on(
+        number, lambda told: cohort.save(tmp_path / "out", suffix=".nii.gz", progress=told)
+    )
+    assert "the run was asked to end before it was done" in told
+    assert "LEFT_OVER" in told
 
 
 @pytest.mark.parametrize("number", SIGNALS)

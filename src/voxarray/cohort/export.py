@@ -74,20 +74,11 @@ def export(
         run.overwrite,
         suffix=written,
     )
-    interrupted_by = carry_out(engine, job, run, remarks, tally)
-    remarks.pass_on()
-    warn_of_left_over(items, folder.root, written)
-    return CohortResult(
-        tally.converted,
-        tally.present,
-        tally.failed,
-        len(items) - tally.present - tally.converted - tally.failed,
-        None,
-        interrupted_by,
-        failures=tuple(failed_image.failure for failed_image in tally.failures),
-        unable=tally.unable,
-        interrupt=tally.interrupt,
-    )
+    with tally.hiding_no_interrupt(len(items)):
+        carry_out(engine, job, run, remarks, tally)
+        remarks.pass_on()
+        warn_of_left_over(items, folder.root, written)
+    return tally.result(len(items))
 
 
 class _Remarks(ProgressListener):

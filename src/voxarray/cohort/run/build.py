@@ -314,30 +314,29 @@ def execute(
         seen = found.catalogue
         found.release()  # the run may take hours, and reads them again when it ends
     job = Job(to_convert, opener_of, folder.root, options, run.overwrite, overlapping, absent)
-    with undisturbed_once_asked():
+    with undisturbed_once_asked(), tally.hiding_no_interrupt(len(items)):
         with keeping(folder.subjects):
             with folders_reused(folder.staging):
-                interrupted_by = carry_out(engine, job, run, watcher, tally)
-            with tally.result(len(items), interrupted_by).hiding_no_interrupt():
-                Journal.of(folder.journal).close()
-                if not is_url(folder.root):
-                    remove_staging(folder, plan, run)
-                if run.partition is not None:
-                    part_failures.write(folder, run.partition, tally.failures)
-                summary = None if run.partition else conclude(folder, plan.items, plan.zipped, seen)
+                carry_out(engine, job, run, watcher, tally)
+            Journal.of(folder.journal).close()
+            if not is_url(folder.root):
+                remove_staging(folder, plan, run)
+            if run.partition is not None:
+                part_failures.write(folder, run.partition, tally.failures)
+            summary = None if run.partition else conclude(folder, plan.items, plan.zipped, seen)
         if summary is not None:
-            if interrupted_by and not run.overwrite:  # else an archive may be that of before
+            if tally.interrupted_by and not run.overwrite:  # else an archive may be that of before
                 note_unheard(tally, to_convert, summary, watcher)
             note_overtaken(tally, items, to_convert, summary)
-    return tally.result(len(items), interrupted_by, summary)
+    return tally.result(len(items), summary)
 
 
 def carry_out(
     engine: Engine, job: Job, run: ExecutionOptions, watcher: ProgressListener, tally: Tally
-) -> str:
-    """Run the engine until it is done or has to stop; returns the reason for stopping."""
+) -> None:
+    """Run the engine until it is done or has to stop; the tally says why it stopped."""
     if not job.items:
-        return ""
+        return
     watcher.start(job.items)
     results = engine.run(job, watcher.begin)
     try:
@@ -347,7 +346,7 @@ def carry_out(
         for result in job.late:
             tally.count(result)
             watcher.end(result)
-    return "; ".join(filter(None, (reason, disk_error)))
+    tally.interrupted_by = "; ".join(filter(None, (reason, disk_error)))
 
 
 def _counted(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from voxarray.cohort.catalogue.finalise import Summary
@@ -24,6 +26,7 @@ class Tally:
         replaced: Number of these that were converted.
         statuses: Status of each image that the run has finished, by slug.
         interrupt: What asked the run to end: Ctrl-C or another signal.
+        interrupted_by: Why the run ended early; empty if it did not.
     """
 
     present: int = 0
@@ -34,6 +37,7 @@ class Tally:
     replaced: int = 0
     statuses: dict[str, str] = field(default_factory=dict)
     interrupt: type[KeyboardInterrupt] | None = None
+    interrupted_by: str = ""
 
     @property
     def failed(self) -> int:
@@ -55,21 +59,31 @@ class Tally:
             self.present -= 1
         self.failures.append(failed)
 
-    def result(
-        self, images: int, interrupted_by: str, summary: Summary | None = None
-    ) -> CohortResult:
+    def result(self, images: int, summary: Summary | None = None) -> CohortResult:
         """What the run did.
 
         Args:
             images: Number of images that were to be there.
-            interrupted_by: Why it ended early; empty if it did not.
             summary: Of the whole cohort, once it is made.
         """
         remaining = images - self.present - self.converted - self.failed
         return CohortResult(
-            *(self.converted, self.present, self.failed, remaining, summary, interrupted_by),
+            *(self.converted, self.present, self.failed, remaining, summary, self.interrupted_by),
             failures=tuple(image.failure for image in self.failures),
             unable=self.unable,
             replaced=self.replaced,
             interrupt=self.interrupt,
         )
+
+    @contextmanager
+    def hiding_no_interrupt(self, images: int) -> Iterator[None]:
+        """As that of `CohortResult`, with the counts of the moment at which the body failed.
+
+        Args:
+            images: Number of images that were to be there.
+        """
+        try:
+            yield
+        except Exception:
+            with self.result(images).hiding_no_interrupt():
+                raise
