@@ -11,6 +11,7 @@ from voxarray.archive import zip_file
 from voxarray.archive.added_content import manifest_at, refuse_additions
 from voxarray.archive.bucket_staging import BucketStaging, bucket_staging
 from voxarray.archive.staging import Staging, publish, staging
+from voxarray.archive.unnamed_zip import UnnamedZip, unnamed_zip
 from voxarray.storage.archive_suffixes import is_zip_name
 from voxarray.storage.destination import destination_of
 from voxarray.storage.remote.address import is_url
@@ -36,7 +37,10 @@ def in_the_making(
         AccessDeniedError, TransportError: What an object store refuses.
     """
     target = destination_of(destination)
-    if not is_url(target):
+    if holds and not overwrite and is_zip_name(target) and not is_url(target):
+        with unnamed_zip(target) as area:
+            yield area
+    elif not is_url(target):
         with staging(target, overwrite, folder, holds=holds) as area:
             yield area
     elif is_zip_name(target):
@@ -76,6 +80,9 @@ def finish(
             # manifest is only replaced if it is still the one from the start.
             confirm()
         area.publish(source)
+        return
+    if isinstance(area, UnnamedZip):
+        area.publish(source, confirm)
         return
     if zipped:
         staged = zip_file.pack(area, source)

@@ -301,10 +301,27 @@ def publish(
         if was_changed(staged, manifest_before):
             _renameat2(staged, destination, _RENAME_EXCHANGE)
             raise changed_at_last(destination)
+    # After an exchange it is synced at once, since the old archive is deleted next.
+    sync_name(destination, later=later and flags == _RENAME_NOREPLACE)
+    _LOG.info("published %r", destination)
+    # After an exchange, ``staged`` is the old archive. It is deleted only after the folder is
+    # synced: before, a power loss could undo the exchange and bring its name back.
+    _delete(staged)
+
+
+def sync_name(destination: str, *, later: bool) -> None:
+    """Sync the folder in which an archive has got its name.
+
+    Args:
+        destination: The archive.
+        later: Whether that may be done together with the names of the next archives.
+
+    Raises:
+        ArchiveError: The disk refuses; ``NOT_SYNCED``.
+    """
     folder = os.path.dirname(destination)
     try:
-        # After an exchange it is synced at once, since the old archive is deleted next.
-        if not (later and flags == _RENAME_NOREPLACE and sync_later(folder)):
+        if not (later and sync_later(folder)):
             sync(folder)
     except OSError as error:
         raise ArchiveError(
@@ -314,10 +331,6 @@ def publish(
             code="NOT_SYNCED",
             path=destination,
         ) from error
-    _LOG.info("published %r", destination)
-    # After an exchange, ``staged`` is the old archive. It is deleted only after the folder is
-    # synced: before, a power loss could undo the exchange and bring its name back.
-    _delete(staged)
 
 
 def refuse_existing(destination: str, overwrite: bool) -> None:

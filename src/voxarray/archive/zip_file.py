@@ -54,7 +54,7 @@ def pack(area: Staging, source: Mapping[str, Any]) -> str:
     path = f"{area.root}{ZIP_SUFFIX}"
     try:
         if area.holds:
-            _write_at_once(path, area.members(source))
+            write_at_once(path, packed(area.members(source)))
         else:
             area.seal(source)
             _write_from_files(path, area)
@@ -65,13 +65,23 @@ def pack(area: Staging, source: Mapping[str, Any]) -> str:
     return path
 
 
-def _write_at_once(path: str, members: Mapping[str, bytes]) -> None:
+def packed(members: Mapping[str, bytes]) -> bytes:
+    """The zip of files in memory, by their key."""
     ordered = [(key, members[key]) for key in _in_order(members)]
     length = len(_comment("0" * DIGITS[2]))
     is_small = sum(map(len, members.values())) < MOST_BYTES // 2  # leaves room for the headers
     pack_members = zip_bytes if is_small and len(ordered) <= MOST_MEMBERS else _by_library
     body = pack_members(ordered, length)
-    data = b"".join([body, _comment(digest_of(body))])
+    return b"".join([body, _comment(digest_of(body))])
+
+
+def write_at_once(path: str, data: bytes) -> None:
+    """Write a zip to a new file, sync it, and read it back.
+
+    Raises:
+        ArchiveError: If it reads back otherwise; ``VERIFY_FAILED``.
+        OSError: What the disk refuses.
+    """
     write_new(path, data)
     fd = os.open(path, os.O_RDONLY | CLOEXEC | BINARY)
     ShardSync(fd, path).finish(FileEntry.of(data))

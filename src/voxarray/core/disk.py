@@ -36,11 +36,22 @@ def write_new(path: str, data: bytes) -> None:
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CLOEXEC | BINARY, 0o666)
     try:
-        view = memoryview(data)
-        while view:  # a full disk may take a part before it refuses
-            view = view[os.write(fd, view) :]
+        write_all(fd, data)
     finally:
         os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write bytes to an open file.
+
+    Raises:
+        OSError: What the disk refuses.
+    """
+    written = os.write(fd, data)
+    if written < len(data):  # a full disk may take a part before it refuses
+        view = memoryview(data)[written:]
+        while view:
+            view = view[os.write(fd, view) :]
 
 
 def remove_tree(folder: str) -> None:
