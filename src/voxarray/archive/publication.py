@@ -95,6 +95,7 @@ def finish(
 
 
 def _confirm(area: Staging, confirm: Callable[[], None] | None) -> None:
-    refuse_additions(area.destination, area.before, manifest_at(area.destination))
+    if area.before is not None:
+        refuse_additions(area.destination, area.before, manifest_at(area.destination))
     if confirm is not None:
         confirm()

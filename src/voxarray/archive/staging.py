@@ -19,7 +19,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -289,10 +289,12 @@ def publish(
     # This test may be outdated at the rename. Then the kernel refuses, since either flag makes it
     # check and rename in one step.
     flags = _RENAME_EXCHANGE if overwrite and os.path.lexists(destination) else _RENAME_NOREPLACE
-    with changes_held_up(destination) as manifest_before:
+    # Where nothing may be, there is nobody to hold up, and no mode to keep.
+    with changes_held_up(destination) if overwrite else nullcontext() as manifest_before:
         confirm()
-        # Before the rename, so that it never has the permissions of the hidden folder when visible.
-        keep_mode(staged, destination)
+        if overwrite:
+            # Before the rename, so that it is never visible with the mode of the hidden folder.
+            keep_mode(staged, destination)
         try:
             _renameat2(staged, destination, flags)
         except FileExistsError:
@@ -304,9 +306,10 @@ def publish(
     # After an exchange it is synced at once, since the old archive is deleted next.
     sync_name(destination, later=later and flags == _RENAME_NOREPLACE)
     _LOG.info("published %r", destination)
-    # After an exchange, ``staged`` is the old archive. It is deleted only after the folder is
-    # synced: before, a power loss could undo the exchange and bring its name back.
-    _delete(staged)
+    if flags == _RENAME_EXCHANGE:
+        # Now ``staged`` is the old archive. It is deleted only after the folder is synced: before,
+        # a power loss could undo the exchange and bring its name back.
+        _delete(staged)
 
 
 def sync_name(destination: str, *, later: bool) -> None:

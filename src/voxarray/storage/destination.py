@@ -48,7 +48,10 @@ def destination_of(path: str | os.PathLike[str]) -> str:
         UnsupportedError: It is a URL of what cannot be written to (``UNSUPPORTED_DESTINATION``), or
             names no place in a bucket (``BAD_URL``).
     """
-    text = as_local(path_text(path))
+    text = path_text(path)
+    if text.startswith(os.sep) and "://" not in text and os.name != "nt":
+        return os.path.normpath(text)  # by far the most, and each is asked for several times
+    text = as_local(text)
     if _BUCKET.match(text):
         from voxarray.storage.remote.writing import WritableObjects  # 7 ms, for buckets alone
 

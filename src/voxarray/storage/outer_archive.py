@@ -40,6 +40,8 @@ def _above(location: str) -> list[str]:
             folder = real_path(os.path.dirname(os.path.abspath(location)))
         except (OSError, ValueError):  # no path at all: whoever writes there says so
             return []
+        if HIERARCHY_SUFFIX not in folder.lower():
+            return []  # nearly every path, and some are deep
         folders = [folder]  # not by `pathlib`, which takes five times as long
         while (parent := os.path.dirname(folders[-1])) != folders[-1]:
             folders.append(parent)
