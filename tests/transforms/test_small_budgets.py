@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 import voxarray as vx
-from voxarray.archive.projection import block_of, layouts_of, peak_of, projected_peak, usual_block
+from voxarray.archive.projection import (
+    block_and_peak,
+    layouts_of,
+    peak_of,
+    projected_peak,
+    usual_block,
+)
 from voxarray.archive.voxel_encoding import encoding_of
 from voxarray.testing.peak_memory import can_measure, peak_above_imports
 
@@ -54,11 +60,11 @@ def test_pieces_make_the_same_archive(folder, tmp_path, code):
     layouts, _ = layouts_of(storage, None)
     usual = usual_block(storage.source, layouts[0])
     with budget(1 << 30):
-        assert block_of(storage, layouts) == usual
+        assert block_and_peak(storage, layouts)[0] == usual
         image.save(tmp_path / "whole.ome.zarr")
     with budget(BUDGET):
         assert peak_of(storage, layouts, usual) > BUDGET
-        assert np.prod(block_of(storage, layouts)) < np.prod(usual)
+        assert np.prod(block_and_peak(storage, layouts)[0]) < np.prod(usual)
         image.save(tmp_path / "pieces.ome.zarr")
     whole, pieces = (tmp_path / f"{name}.ome.zarr" for name in ("whole", "pieces"))
     names = files_of(whole)
@@ -73,7 +79,7 @@ def test_pieces_of_a_graph_keep_its_blocks_whole_and_its_voxels(folder, tmp_path
     storage = encoding_of(blurred.source)
     layouts, _ = layouts_of(storage, None)
     with budget(BUDGET):
-        block = block_of(storage, layouts)
+        block = block_and_peak(storage, layouts)[0]
         assert block != usual_block(storage.source, layouts[0])
         assert not any(size % 64 for size in block[1:3])
         blurred.save(tmp_path / "pieces.ome.zarr")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxarray.archive import documents
-from voxarray.archive.codecs import RAW, Codec
+from voxarray.archive.codecs import RAW, Codec, with_crc
 from voxarray.core.errors import VoxarrayError
 
 _CODEC = Codec("zstd", 5, "bitshuffle")
@@ -43,18 +43,17 @@ def encoded(values: NDArray[np.float64], name: str, step: float) -> dict[str, by
         step: Signed millimetres from one voxel to the next.
     """
     size = values.size
-    # Of a short axis, the compressor may save less than its description in the document takes.
-    choices = [(values, RAW), (_lengthened(values, step), _CODEC)]
+    choices = [(_lengthened(values, step), _CODEC)]
     if size % _EIGHT:
         choices.append((values, _RAGGED))
-    all_files = (
-        {
-            "zarr.json": _document(size, chunk.size, name, step, codec),
-            _KEY: b"".join(codec.encode(chunk)),
-        }
-        for chunk, codec in choices
-    )
-    return min(all_files, key=lambda files: sum(map(len, files.values())))
+    document = _document(size, size, name, step, RAW)
+    body, least = b"", len(document) + values.nbytes
+    for chunk, codec in choices:
+        compressed, described = codec.body(chunk), _document(size, chunk.size, name, step, codec)
+        # Of a short axis, the compressor may save less than its description takes.
+        if len(compressed) + len(described) < least:
+            body, document, least = compressed, described, len(compressed) + len(described)
+    return {"zarr.json": document, _KEY: with_crc(body or RAW.body(values))}
 
 
 def _lengthened(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:

@@ -43,7 +43,7 @@ def blocks(
     Args:
         source: Read once, from start to end.
         layout: Of the finest level; blocks begin and end at its chunk borders.
-        size: Of a block, as of `voxarray.archive.projection.block_of`.
+        size: Of a block, as of `voxarray.archive.projection.block_and_peak`.
         finished: Called at the end with the sha256 of the source's bytes, or None.
 
     Raises:

@@ -50,15 +50,15 @@ class Codec:
 
         They are two parts, since joining them would copy the first.
         """
-        body = self._body(chunk)
-        crc: int = google_crc32c.value(body)
-        return body, crc.to_bytes(CRC_BYTES, "little")
+        body = self.body(chunk)
+        return body, _crc_of(body)
 
     def encoded_size(self, chunk: NDArray) -> int:
         """How many bytes `encode` would make."""
-        return len(self._body(chunk)) + CRC_BYTES
+        return len(self.body(chunk)) + CRC_BYTES
 
-    def _body(self, chunk: NDArray) -> bytes:
+    def body(self, chunk: NDArray) -> bytes:
+        """The first part of what `encode` makes."""
         if not self.cname:
             return chunk.tobytes()
         shuffle = _SHUFFLES[self.shuffle]
@@ -162,6 +162,16 @@ class Codec:
 
 
 RAW = Codec("", 0, "noshuffle")
+
+
+def with_crc(body: bytes) -> bytes:
+    """A small encoded chunk: both parts of what `Codec.encode` makes."""
+    return body + _crc_of(body)
+
+
+def _crc_of(body: bytes) -> bytes:
+    crc: int = google_crc32c.value(body)
+    return crc.to_bytes(CRC_BYTES, "little")
 
 
 def check(encoded: NDArray[np.uint8], crc: int | None = None) -> None:

@@ -123,7 +123,7 @@ def planned(source: Source, kind: Kind = "intensity", options: Options = Options
 
 
 def _peak(plans: Mapping[str, WritePlan]) -> int:
-    return max(plan.projected_peak for plan in plans.values())
+    return max(plan.planned_peak for plan in plans.values())
 
 
 def _plans(

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from voxarray.archive import documents
-from voxarray.archive.codecs import CRC_BYTES, RAW, Codec
+from voxarray.archive.codecs import CRC_BYTES, RAW, Codec, with_crc
 from voxarray.core.error_messages import MAKE_AGAIN
 from voxarray.core.errors import FormatError, VoxarrayError
 from voxarray.nifti_header.fields import HEADER_BYTES
@@ -25,13 +25,12 @@ _CODEC = Codec("zstd", 5, "noshuffle")
 
 def encoded(header: bytes) -> dict[str, bytes]:
     """Files of the array, by their key below it."""
-    values = np.frombuffer(header, np.uint8)
+    size, body = len(header), _CODEC.body(np.frombuffer(header, np.uint8))
+    document, plain = _document(size, _CODEC), _document(size, RAW)
     # A header of many fields may be compressed by less than its codec takes in the document.
-    choices = (
-        {"zarr.json": _document(values.size, codec), KEY: b"".join(codec.encode(values))}
-        for codec in (RAW, _CODEC)
-    )
-    return min(choices, key=lambda files: sum(map(len, files.values())))
+    if len(document) + len(body) >= len(plain) + size:
+        document, body = plain, header
+    return {"zarr.json": document, KEY: with_crc(body)}
 
 
 @lru_cache(maxsize=8)  # the images of a cohort mostly share it

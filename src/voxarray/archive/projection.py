@@ -44,7 +44,7 @@ def projected_peak(source: Source, options: Options | None = None) -> int:
     """Bytes that converting a source needs at its peak, besides what the process uses already."""
     storage = encoding_of(source)
     layouts, _ = layouts_of(storage, options)
-    return peak_of(storage, layouts, block_of(storage, layouts))
+    return block_and_peak(storage, layouts)[1]
 
 
 def layouts_of(
@@ -80,7 +80,7 @@ def peak_of(storage: VoxelEncoding, layouts: Sequence[Layout], block: Shape4) ->
     Args:
         storage: The image, and the type in which it is stored.
         layouts: Of every level, finest first.
-        block: (n, z, y, x) voxels that are read at once, as of `block_of`.
+        block: (n, z, y, x) voxels that are read at once, as of `block_and_peak`.
     """
     finest, source = layouts[0], storage.source
     is_stream = block == usual_block(source, finest) and not is_by_shard(source, finest)
@@ -96,20 +96,20 @@ def peak_of(storage: VoxelEncoding, layouts: Sequence[Layout], block: Shape4) ->
     )
 
 
-def block_of(storage: VoxelEncoding, layouts: Sequence[Layout]) -> Shape4:
-    """Voxels (n, z, y, x) that are read at once.
+def block_and_peak(storage: VoxelEncoding, layouts: Sequence[Layout]) -> tuple[Shape4, int]:
+    """Voxels (n, z, y, x) that are read at once, and the peak of writing so, as of `peak_of`.
 
     A slab or a shard. If that would exceed the budget, and the voxels are computed, it is the
     largest part of one that does not, or the smallest part that there is.
     """
     block = usual_block(storage.source, layouts[0])
-    budget = memory.budget()
-    if peak_of(storage, layouts, block) > budget:
+    budget, peak = memory.budget(), peak_of(storage, layouts, block)
+    if peak > budget:
         for part in _parts_of(block, storage.source, layouts[0]):
-            block = part
-            if peak_of(storage, layouts, block) <= budget:
+            block, peak = part, peak_of(storage, layouts, part)
+            if peak <= budget:
                 break
-    return block
+    return block, peak
 
 
 def usual_block(source: Source, layout: Layout) -> Shape4:

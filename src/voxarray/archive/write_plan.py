@@ -24,7 +24,7 @@ from voxarray.archive.metadata import IMAGE, ImageMetadata, Kind, Label, level_n
 from voxarray.archive.options import Options
 from voxarray.archive.outline import Outline
 from voxarray.archive.profiles import Profile, Trial, profile
-from voxarray.archive.projection import block_of, peak_of
+from voxarray.archive.projection import block_and_peak, peak_of
 from voxarray.archive.pyramid import Box, PyramidWriter
 from voxarray.archive.spatial_metadata import (
     write_coordinates,
@@ -61,6 +61,7 @@ class WritePlan:
         profile: Codecs to choose from.
         block: Voxels (n, z, y, x) that are read at once; of computed voxels, as many as the budget
             had room for when it was planned.
+        planned_peak: Bytes at the peak of `write`, as projected when it was planned.
     """
 
     source: Source
@@ -68,6 +69,7 @@ class WritePlan:
     metadata: ImageMetadata
     profile: Profile
     block: Shape4
+    planned_peak: int
 
     @classmethod
     def of(
@@ -103,8 +105,8 @@ class WritePlan:
             history=(*source.history, entry("convert", {"kind": kind})),
         )
         codec_profile = profile(options.codec or ("labels" if kind == "label" else "default"))
-        block = block_of(storage, outline.layouts)
-        return cls(source, outline, metadata, codec_profile, block)
+        block, peak = block_and_peak(storage, outline.layouts)
+        return cls(source, outline, metadata, codec_profile, block, peak)
 
     @property
     def storage(self) -> VoxelEncoding:
@@ -123,7 +125,7 @@ class WritePlan:
 
     @property
     def projected_peak(self) -> int:
-        """Bytes at the peak of `write`."""
+        """Bytes at the peak of `write`, by the budget of the moment."""
         return peak_of(self.storage, self.layouts, self.block)
 
     def write(

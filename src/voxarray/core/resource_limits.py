@@ -47,12 +47,12 @@ def core_limits() -> tuple[Limit, ...]:
 
 def memory() -> Limit:
     """The limit that binds: the least of `memory_limits`."""
-    return min(memory_limits(), key=lambda limit: limit.value)
+    return _MEMORY.least()
 
 
 def cores() -> Limit:
     """The limit that binds: the least of `core_limits`."""
-    return min(core_limits(), key=lambda limit: limit.value)
+    return _CORES.least()
 
 
 def forget() -> None:
@@ -213,18 +213,26 @@ class _Fresh:
     """What was found, looked for again when it is old."""
 
     find: Callable[[], Iterator[Limit]]
-    # One tuple, replaced at once: no lock, which a fork could copy while it is held.
-    _cached: tuple[float, tuple[Limit, ...]] = (-math.inf, ())
+    # One tuple, replaced at once: no lock, which a fork could copy while it is held. With the
+    # least, which is asked for before every read.
+    _cached: tuple[float, tuple[Limit, ...], Limit | None] = (-math.inf, (), None)
 
     def get(self) -> tuple[Limit, ...]:
-        expiry, limits = self._cached
-        if time.monotonic() >= expiry:
+        return self._found()[0]
+
+    def least(self) -> Limit:
+        return self._found()[1]
+
+    def _found(self) -> tuple[tuple[Limit, ...], Limit]:
+        expiry, limits, least = self._cached
+        if least is None or time.monotonic() >= expiry:
             limits = tuple(self.find())
-            self._cached = time.monotonic() + FRESH_SECONDS, limits
-        return limits
+            least = min(limits, key=lambda limit: limit.value)
+            self._cached = time.monotonic() + FRESH_SECONDS, limits, least
+        return limits, least
 
     def forget(self) -> None:
-        self._cached = -math.inf, ()
+        self._cached = -math.inf, (), None
 
 
 _MEMORY = _Fresh(find_memory)
