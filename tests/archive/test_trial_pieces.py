@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from archive_samples import DTYPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,3 +69,18 @@ def test_pieces_of_any_volume(sizes, edges, dtype, order, filled, seed):
         fuller = sorted(map(changes, expected), reverse=True)[: max(4, len(expected) // 2)]
         tried = fuller[:: max(1, len(fuller) // 4)][:4]
         assert sorted(map(changes, pieces), reverse=True) == tried
+
+
+@pytest.mark.parametrize("first", [0, 1, 7])
+def test_the_piece_of_one_chunk_is_the_same_without_a_choice(first):
+    voxels = np.zeros((1, 40, 40, 40), np.uint16)
+    voxels[:, 12:30] = np.random.default_rng(0).integers(first, 900, (18, 40, 40))
+    for chunk in ((1, 40, 40, 40), (1, 64, 64, 64)):
+        layout = Layout(voxels.shape, chunk, chunk)
+        trial = Trial(profile("default").wide, layout, voxels.dtype, lambda block: block)
+        box = tuple(range(n) for n in voxels.shape)
+        (expected,) = trial._pieces(box, lambda _: voxels)
+        (piece,) = trial._only_piece(box, lambda _: voxels)
+        assert piece.tobytes() == expected.tobytes()
+        assert trial.choose(box, lambda _: voxels) is not None
+        assert trial.choose(box, lambda _: np.zeros_like(voxels)) is None

@@ -98,12 +98,15 @@ def _slabs(
             return out
 
         stream.start_digest()
-        filled = decoder.submit(fill, 0)
-        for number, box in enumerate(boxes):
-            block = filled.result()
-            if number + 1 < len(boxes):
-                filled = decoder.submit(fill, number + 1)
-            yield box, block
+        if len(boxes) == 1:  # there is nothing to read ahead
+            yield boxes[0], fill(0)
+        else:
+            filled = decoder.submit(fill, 0)
+            for number, box in enumerate(boxes):
+                block = filled.result()
+                if number + 1 < len(boxes):
+                    filled = decoder.submit(fill, number + 1)
+                yield box, block
         stream.finish()
         finished(stream.source_digest())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -178,7 +179,8 @@ class Trial:
         """
         if len(self.candidates) == 1:
             return self.candidates[0]
-        pieces = self._pieces(box, read)
+        is_one_chunk = all(map(operator.le, self.layout.shape, self.layout.chunk))
+        pieces = self._only_piece(box, read) if is_one_chunk else self._pieces(box, read)
         if not pieces:
             return None
         best = self.candidates[0]
@@ -194,6 +196,11 @@ class Trial:
             if smaller is not None:
                 best, sizes = codec, smaller
         return best
+
+    def _only_piece(self, box: Region, read: Callable[[Region], NDArray]) -> list[NDArray]:
+        """As `_pieces` of an image of one chunk, of which there is nothing to choose."""
+        chunk = self._chunk(read(box), np.empty(self.layout.chunk, self.dtype))
+        return [] if is_background(chunk) else [self._middle(chunk)]
 
     def _pieces(self, box: Region, read: Callable[[Region], NDArray]) -> list[NDArray]:
         """Pieces from the middle of full chunks, as they would be encoded."""

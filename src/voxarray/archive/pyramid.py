@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from voxarray.archive.codecs import is_uniform
 from voxarray.archive.downsample import Downsampling
 from voxarray.archive.level_writer import Encoded
+from voxarray.core.thread_pools import CallingThread
 from voxarray.geometry.layout import Factors, Index4, Layout
 from voxarray.storage.buffers import copy_rows, dense
 
@@ -127,8 +128,11 @@ class PyramidWriter:
         # Looked up here, not in the thread that encodes: only this thread uses `_gathering`.
         parts = [self._part(level, index) for index, _ in chunks]
         targets = [None if part is None else part.voxels for part in parts]
-        future = self.cpu.submit(self._encode, level, chunks, targets)
-        self._queue.append(_Task(level, future, parts))
+        if isinstance(self.cpu, CallingThread):  # at once, without a task to keep
+            self._settle(level, self._encode(level, chunks, targets), parts)
+        else:
+            future = self.cpu.submit(self._encode, level, chunks, targets)
+            self._queue.append(_Task(level, future, parts))
 
     def _encode(
         self, level: int, chunks: list[Chunk], targets: list[NDArray | None]
@@ -152,8 +156,13 @@ class PyramidWriter:
 
     def _take(self) -> None:
         task = self._queue.popleft()
-        for encoded, part in zip(task.future.result(), task.parts, strict=True):
-            self.levels[task.level].append(encoded)
+        self._settle(task.level, task.future.result(), task.parts)
+
+    def _settle(
+        self, level: int, chunks: Sequence[Encoded], parts: Sequence[_Part | None]
+    ) -> None:
+        for encoded, part in zip(chunks, parts, strict=True):
+            self.levels[level].append(encoded)
             if part is None:
                 continue
             whole = part.whole
