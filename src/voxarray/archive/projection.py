@@ -129,7 +129,7 @@ def _parts_of(block: Shape4, source: Source, layout: Layout) -> Iterator[Shape4]
     from voxarray.ops.operation import Operation  # not loaded where nothing is computed
     from voxarray.source.array import DaskSource
 
-    base, sizes, chunk = SlicedSource.of(source).base, list(block), layout.chunk
+    base, sizes, chunk = SlicedSource.base_of(source), list(block), layout.chunk
     is_graph = isinstance(base, DaskSource)
     if has_stream(source) or not (is_graph or isinstance(base, Operation)):
         return  # it can be read from start to end only

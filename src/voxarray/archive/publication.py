@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,9 @@ from voxarray.storage.remote.address import is_url
 from voxarray.storage.uploads import uploading
 
 
-@contextmanager
 def in_the_making(
     destination: str, overwrite: bool, folder: str | None = None, *, holds: bool = False
-) -> Iterator[Staging]:
+) -> AbstractContextManager[Staging]:
     """An archive under construction; it is removed unless `finish` publishes it.
 
     Args:
@@ -37,18 +36,19 @@ def in_the_making(
         AccessDeniedError, TransportError: What an object store refuses.
     """
     target = destination_of(destination)
-    if holds and not overwrite and is_zip_name(target) and not is_url(target):
-        with unnamed_zip(target) as area:
-            yield area
-    elif not is_url(target):
-        with staging(target, overwrite, folder, holds=holds) as area:
-            yield area
-    elif is_zip_name(target):
-        with uploading(target, overwrite) as local, staging(local, False, holds=holds) as area:
-            yield area
-    else:
-        with bucket_staging(target, overwrite, holds=holds) as area:
-            yield area
+    if is_url(target):
+        if is_zip_name(target):
+            return _uploaded(target, overwrite, holds)
+        return bucket_staging(target, overwrite, holds=holds)
+    if holds and not overwrite and is_zip_name(target):
+        return unnamed_zip(target)
+    return staging(target, overwrite, folder, holds=holds)
+
+
+@contextmanager
+def _uploaded(target: str, overwrite: bool, holds: bool) -> Iterator[Staging]:
+    with uploading(target, overwrite) as local, staging(local, False, holds=holds) as area:
+        yield area
 
 
 def finish(

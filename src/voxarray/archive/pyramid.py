@@ -158,9 +158,7 @@ class PyramidWriter:
         task = self._queue.popleft()
         self._settle(task.level, task.future.result(), task.parts)
 
-    def _settle(
-        self, level: int, chunks: Sequence[Encoded], parts: Sequence[_Part | None]
-    ) -> None:
+    def _settle(self, level: int, chunks: Sequence[Encoded], parts: Sequence[_Part | None]) -> None:
         for encoded, part in zip(chunks, parts, strict=True):
             self.levels[level].append(encoded)
             if part is None:

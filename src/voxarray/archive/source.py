@@ -315,7 +315,7 @@ def remark_left_labels(source: Source) -> None:
     Warns:
         VoxarrayWarning: ``LABELS_LEFT``, with their names.
     """
-    base = SlicedSource.of(source).base
+    base = SlicedSource.base_of(source)
     if not isinstance(base, ArchiveSource):
         return
     files = handle_cache.manifest(base.store, base.opened).files
@@ -377,5 +377,5 @@ def _open_level(store: Store, opened: Hashable, prefix: str, number: int) -> Arc
 
 def is_label_map(source: Source) -> bool:
     """Whether a source is a label map of an archive, or a slice of one."""
-    base = SlicedSource.of(source).base
+    base = SlicedSource.base_of(source)
     return isinstance(base, ArchiveSource) and base.image.kind == "label"

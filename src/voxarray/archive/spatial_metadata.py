@@ -29,7 +29,7 @@ def write_coordinates(area: Staging, folder: str, grid: Grid) -> None:
 
     The positions are mm along the voxel axes, from the origin of RAS+.
     """
-    placement = Placement.of_affine(grid.affine, grid.shape)
+    placement = Placement.of_grid(grid)
     for axis, name in enumerate(DIMS):
         files = axis_positions.encoded(placement.positions(axis), name, placement.step(axis))
         for key, data in files.items():

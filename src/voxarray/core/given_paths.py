@@ -41,6 +41,12 @@ def path_text(path: str | os.PathLike[str]) -> str:
     return text
 
 
+def absolute_path(path: str | os.PathLike[str]) -> str:
+    """As `os.path.abspath`, which takes three times as long for a path that is absolute."""
+    text = os.fspath(path)
+    return os.path.normpath(text) if os.sep == "/" and text[:1] == "/" else os.path.abspath(text)
+
+
 def _impossible(text: str, what: str) -> UnsupportedError:
     # Without `path`, which programs would go on to use; repr shows what cannot be printed.
     return UnsupportedError(

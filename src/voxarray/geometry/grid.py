@@ -358,7 +358,7 @@ def _columns(affine: bytes) -> NDArray[np.float64]:
 
 def _checked_shape(shape: Sequence[int]) -> Shape3:
     sizes = [int(n) for n in shape]
-    if len(sizes) != 3 or any(n < 1 for n in sizes):
+    if len(sizes) != 3 or min(sizes) < 1:
         raise GridError(
             f"a grid has three sizes of at least one voxel, got {tuple(shape)}", code="BAD_DIMS"
         )

@@ -47,7 +47,11 @@ class Lattice:
     @classmethod
     def of_affine(cls, affine: Any) -> Lattice:
         """The lattice of an affine, which is kept as it is."""
-        grid = Grid((1, 1, 1), affine)
+        return cls.of_grid(Grid((1, 1, 1), affine))
+
+    @classmethod
+    def of_grid(cls, grid: Grid) -> Lattice:
+        """The lattice that holds the voxels of a grid."""
         world = np.eye(4)
         world[:3, :3] = grid.direction
         return cls(grid.affine, checked_affine(world), grid.spacing, grid.intrinsic_origin)
@@ -130,6 +134,12 @@ class Placement:
         """All of an image of ``shape`` (W, H, D)."""
         x, y, z = (Axis(range(n)) for n in shape)
         return cls(Lattice.of_affine(affine), (x, y, z))
+
+    @classmethod
+    def of_grid(cls, grid: Grid) -> Placement:
+        """All voxels of a grid."""
+        x, y, z = map(Axis, map(range, grid.shape))
+        return cls(Lattice.of_grid(grid), (x, y, z))
 
     @classmethod
     def of_axes(cls, world: Any, axes: Sequence[tuple[float, float, int | None]]) -> Placement:

@@ -90,10 +90,10 @@ class Layout:
 
     def chunks_in(self, shard: Index4) -> int:
         """Number of chunks of a shard that hold voxels of the array."""
-        return math.prod(
-            min(p, total - s * p)
-            for s, p, total in zip(shard, self.chunks_per_shard, self.chunk_counts, strict=True)
-        )
+        (n, z, y, x), (per_n, per_z, per_y, per_x) = shard, self.chunks_per_shard
+        all_n, all_z, all_y, all_x = self.chunk_counts
+        volumes, planes = min(per_n, all_n - n * per_n), min(per_z, all_z - z * per_z)
+        return volumes * planes * min(per_y, all_y - y * per_y) * min(per_x, all_x - x * per_x)
 
     def region(self, chunk: Index4) -> tuple[range, range, range, range]:
         """Voxels of the array that lie in a chunk."""
@@ -213,8 +213,8 @@ def _grow(sizes: list[int], limits: Sequence[int], axes: Sequence[int], target: 
 
 
 def _divide(sizes: Sequence[int], divisors: Sequence[int]) -> Index4:
-    n, z, y, x = (-(-w // p) for w, p in zip(sizes, divisors, strict=True))
-    return n, z, y, x
+    (n, z, y, x), (by_n, by_z, by_y, by_x) = sizes, divisors
+    return -(-n // by_n), -(-z // by_z), -(-y // by_y), -(-x // by_x)
 
 
 def _shape4(sizes: Sequence[int]) -> Shape4:

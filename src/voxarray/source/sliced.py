@@ -40,6 +40,11 @@ class SlicedSource(SourceView):
             return source
         return cls(source, Selection.whole(source.shape), source.affine, source.history)
 
+    @staticmethod
+    def base_of(source: Source) -> Source:
+        """The source of which a source is a slice, or that source itself."""
+        return source.base if isinstance(source, SlicedSource) else source
+
     def __getitem__(self, key: Any) -> SlicedSource:
         return self.take(Selection.whole(self.shape)[key])
 

@@ -134,7 +134,7 @@ def _is_computed(source: Source) -> bool:
 
     The workers of a cluster may be on machines where the copies are not.
     """
-    base = SlicedSource.of(source).base
+    base = SlicedSource.base_of(source)
     return is_computed(source) or (isinstance(base, DaskSource) and not has_cluster())
 
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from voxarray.core.disk import refusal, sync
 from voxarray.core.errors import ArchiveExistsError, VoxarrayError
+from voxarray.core.given_paths import absolute_path
 from voxarray.storage.destination import local_destination
 from voxarray.storage.file_identity import refuse_special
 from voxarray.storage.hidden_folders import folders_made, hidden_folder
@@ -78,7 +79,7 @@ def atomic_writes(*paths: str | os.PathLike[str], overwrite: bool) -> Iterator[l
 
 def followed(path: str | os.PathLike[str]) -> str:
     """Absolute path of a destination; of what it leads to, if it is a link."""
-    absolute = os.path.abspath(path)
+    absolute = absolute_path(path)
     return os.path.realpath(absolute) if os.path.islink(absolute) else absolute
 
 

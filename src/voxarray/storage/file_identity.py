@@ -17,6 +17,7 @@ from voxarray.core.errors import (
     UnsupportedError,
     of_system,
 )
+from voxarray.core.given_paths import absolute_path
 
 # Opening a pipe would wait for somebody who writes, perhaps for ever.
 _READ = os.O_RDONLY | portable.CLOEXEC | portable.NONBLOCK | portable.BINARY
@@ -70,7 +71,7 @@ class FileIdentity:
             UnsupportedError: It is a pipe, a device, a folder (``NOT_A_FILE``).
         """
         # Of a descriptor it is the path of an identity, and was asked for before.
-        absolute = os.path.abspath(path) if fd is None else os.fspath(path)
+        absolute = absolute_path(path) if fd is None else os.fspath(path)
         try:
             status = os.stat(absolute if fd is None else fd)
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from voxarray.core.errors import FormatError
+from voxarray.core.given_paths import absolute_path
 from voxarray.storage.archive_suffixes import HIERARCHY_SUFFIX
 from voxarray.storage.remote.address import is_url
 from voxarray.storage.small_files import is_file, real_path
@@ -37,7 +38,7 @@ def _above(location: str) -> list[str]:
     """Folders above a path or URL; links among them are followed, but not a link at its end."""
     if not is_url(location):
         try:
-            folder = real_path(os.path.dirname(os.path.abspath(location)))
+            folder = real_path(os.path.dirname(absolute_path(location)))
         except (OSError, ValueError):  # no path at all: whoever writes there says so
             return []
         if HIERARCHY_SUFFIX not in folder.lower():
