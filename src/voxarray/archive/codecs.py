@@ -198,7 +198,8 @@ def is_background(chunk: NDArray) -> bool:
     bits = bits_of(chunk)
     # A few samples first: almost every chunk that is not background has a nonzero sample.
     # The largest is found in half the time of `any`, which makes truth values of all numbers.
-    return not (bits[:: max(1, bits.size // _SAMPLES)].any() or bits.max(initial=0))
+    samples = bits[:: max(1, bits.size // _SAMPLES)]
+    return not (np.count_nonzero(samples) or bits.max(initial=0))
 
 
 def is_uniform(chunk: NDArray) -> bool:

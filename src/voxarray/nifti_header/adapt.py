@@ -54,7 +54,7 @@ def adapted(
     if not origin.same_values:
         for field in _OF_INTENSITIES:
             record[field] = 0
-    is_odd = is_surface(header.record) or (header.record["dim"][1:] == 0).any()
+    is_odd = is_surface(header.record) or 0 in header.record["dim"].tolist()[1:]
     if header.colours or is_odd or (header.shape, header.channels) != (shape, channels):
         # Of volumes in reverse, whose step is unknown, the first is not that of the header.
         if header.shape[0] != shape[0] or channels.step != header.channels.step:

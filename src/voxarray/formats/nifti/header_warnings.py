@@ -51,12 +51,12 @@ def _voxels(header: NiftiHeader) -> list[str]:
 
 
 def _spacing(header: NiftiHeader) -> list[str]:
-    steps = header.record["pixdim"][1:4]
+    steps = header.record["pixdim"][1:4].tolist()
     if not header.has_spacings:
-        return [f"BAD_SPACING: pixdim is {steps.tolist()}; the spacing is that of the sform"]
-    if not (steps < 0).any():
+        return [f"BAD_SPACING: pixdim is {steps}; the spacing is that of the sform"]
+    if min(steps) >= 0:
         return []
-    return [f"NEGATIVE_SPACING: pixdim is {steps.tolist()}; the sign is ignored"]
+    return [f"NEGATIVE_SPACING: pixdim is {steps}; the sign is ignored"]
 
 
 def _units(header: NiftiHeader) -> list[str]:
