@@ -8,9 +8,10 @@ with their members, the central directory, the end record.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable
 from zipfile import ZipInfo
+
+from isal import isal_zlib
 
 MOST_MEMBERS = 0xFFFF
 MOST_BYTES = 0x7FFFFFFF
@@ -41,7 +42,7 @@ def zip_bytes(members: Iterable[tuple[str, bytes]], comment: int) -> bytes:
     for key, data in members:
         name = key.encode()
         flags = 0 if key.isascii() else _IS_UTF8
-        size, crc = len(data), zlib.crc32(data)
+        size, crc = len(data), isal_zlib.crc32(data)  # zlib takes thirteen times as long
         shared_fields = (flags, 0, 0, _DATE, crc, size, size, len(name), 0)
         local = _LOCAL.pack(b"PK\3\4", _VERSION, *shared_fields)
         central_fields = (*shared_fields, 0, 0, 0, _MODE, offset)
