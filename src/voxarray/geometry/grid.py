@@ -19,14 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from voxarray.core.errors import GridError
 from voxarray.geometry.selection import Selection, Shape3, matrix
+from voxarray.geometry.voxel_axes import nearest_axes, span_volume
 
 Points = NDArray[np.float64]
 
 SAME_GRID_TOLERANCE = 1e-3
 """Voxels by which two grids may differ anywhere and still count as one."""
-
-_MIN_VOLUME = 1e-9
-"""Smallest |det| of the unit-column matrix: below, voxel axes are not independent."""
 
 _SMALL = 0.1
 _NOISE = 1e-9
@@ -235,7 +233,7 @@ class Grid:
                 f"an orientation names each of R/L, A/P and S/I once, got {''.join(codes)!r}",
                 code="BAD_ORIENTATION",
             )
-        current = _nearest_axes(self.direction)
+        current = nearest_axes(self.direction)
         order = [[world for world, _ in current].index(axis) for axis, _ in requested]
         flipped = tuple(n for n, axis in enumerate(order) if current[axis][1] != requested[n][1])
         return (order[0], order[1], order[2]), flipped
@@ -316,9 +314,7 @@ def _checked_matrix(raw: bytes) -> NDArray[np.float64]:
         raise GridError(
             f"the last row of an affine is 0 0 0 1, got {matrix4[3]}", code="BAD_AFFINE"
         )
-    columns = matrix4[:3, :3]
-    spacing = np.linalg.norm(columns, axis=0)
-    if not spacing.all() or abs(np.linalg.det(columns / spacing)) < _MIN_VOLUME:
+    if not span_volume(matrix4[:3, :3]):
         raise GridError(
             f"the affine is singular, its voxel axes span no volume:\n{matrix4}", code="BAD_AFFINE"
         )
@@ -333,8 +329,10 @@ def _checked_matrix(raw: bytes) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=64)
 def _spacing(affine: bytes) -> tuple[float, float, float]:
-    x, y, z = np.linalg.norm(_columns(affine)[:3, :3], axis=0)
-    return float(x), float(y), float(z)
+    (a, b, c), (d, e, f), (g, h, i) = _columns(affine)[:3, :3].tolist()
+    # As `np.linalg.norm` adds and rounds, to the last bit.
+    x, y, z = (math.sqrt(u * u + v * v + w * w) for u, v, w in ((a, d, g), (b, e, h), (c, f, i)))
+    return x, y, z
 
 
 @lru_cache(maxsize=64)
@@ -348,7 +346,7 @@ def _intrinsic_origin(affine: bytes) -> tuple[float, float, float]:
 @lru_cache(maxsize=64)
 def _orientation(affine: bytes) -> tuple[str, str, str]:
     direction = _columns(affine)[:3, :3] / np.array(_spacing(affine))
-    x, y, z = (_AXIS_CODES[world][sign > 0] for world, sign in _nearest_axes(direction))
+    x, y, z = (_AXIS_CODES[world][sign > 0] for world, sign in nearest_axes(direction))
     return x, y, z
 
 
@@ -363,22 +361,6 @@ def _checked_shape(shape: Sequence[int]) -> Shape3:
             f"a grid has three sizes of at least one voxel, got {tuple(shape)}", code="BAD_DIMS"
         )
     return sizes[0], sizes[1], sizes[2]
-
-
-def _nearest_axes(direction: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """World axis and sign that each voxel axis is nearest to, each world axis used once.
-
-    The rule is nibabel's ``io_orientation``: of the orthogonal matrix nearest to the direction,
-    the largest component of one column after another, most decided column first.
-    """
-    u, _, vh = np.linalg.svd(direction)
-    rotation = u @ vh
-    axes = [(0, 1)] * 3
-    for axis in np.argsort(-(rotation**2).max(axis=0), kind="stable"):
-        world = int(np.argmax(np.abs(rotation[:, axis])))
-        axes[axis] = (world, 1 if rotation[world, axis] >= 0 else -1)
-        rotation[world, :] = 0
-    return axes
 
 
 def _world_axis(code: str) -> tuple[int, int]:
