@@ -85,6 +85,34 @@ def test_an_archive_that_got_more_is_not_replaced(made, tmp_path, add, named, ch
     assert vx.Archive(made.path).notes == {}
 
 
+def test_a_source_of_other_metadata_alone_is_named_as_another_source(made, tmp_path):
+    """The voxels are the same, but the new archive would have another header."""
+    add_notes(made, None)
+    file = tmp_path / "in/0/t1.nii"
+    image = nib.load(file)
+    image.header["descrip"] = b"another text"
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), file)
+    result = again(tmp_path)
+    assert result.exit_code == 3
+    assert f"CONTENT_ADDED: {made.path} was made from another source" in result.stderr
+    assert "the note 'quality'; save this" in result.stderr
+    assert vx.Archive(made.path).notes == {"quality": "good"}
+
+
+def test_what_was_added_where_the_source_is_gone_stops_no_run(made, tmp_path):
+    add_brain(made, label(tmp_path / "by hand.nii", 7))
+    add_notes(made, None)
+    shutil.rmtree(tmp_path / "in/0")
+    for more in ([], ["--overwrite"]):
+        result = again(tmp_path, *more)
+        assert (result.exit_code, "CONTENT_ADDED" in result.stderr) == (0, False)
+        assert "ADDITIONS_DELETED" not in result.stderr
+        assert sorted(vx.Archive(made.path).labels) == ["brain", "seg"]
+        assert vx.Archive(made.path).notes == {"quality": "good"}
+    touch(tmp_path / "in/1/t1.nii")
+    assert again(tmp_path).exit_code == 0
+
+
 def test_overwriting_says_first_what_it_deletes(made, tmp_path):
     for path in archives(tmp_path / "out"):
         vx.Archive(path).add_labels("brain", label(tmp_path / "by hand.nii", 7))
