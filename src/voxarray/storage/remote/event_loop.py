@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +14,13 @@ if TYPE_CHECKING:
 
 _lock = threading.Lock()
 _loops: list[asyncio.AbstractEventLoop] = []
+_is_ending = False
+
+_LONGEST_END = 1.0
+"""Seconds after which the process ends, whatever its requests do."""
+
+_GRACE = 0.1
+"""Seconds in which threads of obstore learn that a request was cancelled."""
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -23,6 +33,39 @@ def running_loop() -> asyncio.AbstractEventLoop:
             threading.Thread(target=loop.run_forever, name="voxarray-ask", daemon=True).start()
             _loops.append(loop)
         return _loops[0]
+
+
+def is_ending() -> bool:
+    """Whether the process ends, so that no request may begin any more."""
+    return _is_ending
+
+
+def _end() -> None:
+    """Cancel the requests that are under way when the process ends.
+
+    Otherwise their answers could come to threads of obstore when there is no interpreter any more.
+    Such a thread aborts the process, which has done its work and yet ends with an error.
+    """
+    global _is_ending
+    _is_ending = True
+    if not _loops:
+        return
+    import asyncio
+
+    async def cancelled() -> int:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LONGEST_END)
+        return len(tasks)
+
+    with suppress(TimeoutError):
+        if asyncio.run_coroutine_threadsafe(cancelled(), _loops[0]).result(2 * _LONGEST_END):
+            time.sleep(_GRACE)  # what obstore's threads do about it, nobody tells
+
+
+atexit.register(_end)
 
 
 def _forget_in_child() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxarray.core import thread_pools
 from voxarray.storage.remote.arrivals import Part, asked
-from voxarray.storage.remote.event_loop import running_loop
+from voxarray.storage.remote.event_loop import is_ending, running_loop
 from voxarray.storage.remote.request_slots import slots
 
 if TYPE_CHECKING:
@@ -66,9 +66,12 @@ class Prefetch:
 
     async def run(self) -> None:
         """Fetch and keep them."""
-        data = await asked(self.client, *self.part)
-        slots().end_ahead()
-        self._data.set_result(data)
+        data = None
+        try:
+            data = await asked(self.client, *self.part)
+        finally:  # also when the process ends, which cancels it
+            slots().end_ahead()
+            self._data.set_result(data)
         try:
             if data is not None:
                 pool = thread_pools.waiting_pool()
@@ -104,7 +107,7 @@ class _Prefetches:
             self._begin()
 
     def _begin(self) -> None:
-        while self._waiting:
+        while self._waiting and not is_ending():
             first = self._waiting[0]
             if self._bytes and self._bytes + first.size > first.room:
                 return
