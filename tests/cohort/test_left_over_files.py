@@ -37,7 +37,7 @@ def test_a_label_map_that_was_removed_is_named(cohort, tmp_path):
     vx.Archive(archives(cohort)[0]).remove_labels("seg")
     result = run("convert", cohort, tmp_path / "files", "--suffix", ".nii.gz")
     assert (result.exit_code, "3 up to date" in result.stdout) == (0, True)
-    assert f"LEFT_OVER: {tmp_path / 'files/0/seg.nii.gz'} is an older file" in result.stderr
+    assert f"LEFT_OVER: {tmp_path / 'files/0/seg.nii.gz'} is of an earlier export" in result.stderr
     assert (tmp_path / "files/0/seg.nii.gz").exists()
     (tmp_path / "files/0/seg.nii.gz").unlink()
     quietly(cohort, tmp_path / "files")

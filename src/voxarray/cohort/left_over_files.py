@@ -27,7 +27,7 @@ def warn_of_left_over(items: Sequence[Item], root: str, suffix: str) -> None:
     if not files:
         return
     others = len(files) - 1
-    older = f"and {others} more are older files" if others else "is an older file"
+    older = f"and {others} more are of an earlier export" if others else "is of an earlier export"
     names = (
         "images or label maps of these names were removed or renamed since, or were"
         if others

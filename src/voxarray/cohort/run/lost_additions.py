@@ -56,7 +56,8 @@ def warn_of_additions(
             f"{', '.join(names[:_TOLD])}{more}. Convert will not replace these archives, and "
             "their images will fail, unless it finds that only the times of the source files "
             "changed. Save elsewhere what was added, and remove it from the archives (voxarray "
-            f"remove-labels); or pass --overwrite to convert, which deletes it, {FOR_ALL}",
+            "remove-labels); or pass --overwrite to convert, which deletes the additions, "
+            f"{FOR_ALL}",
         )
 
 
@@ -120,8 +121,8 @@ def refuse_to_lose(archive: str) -> None:
             f"Making it again would delete what was added to it: {', '.join(added)}; save this "
             "elsewhere (LabelMap.save), remove it from the archive (voxarray remove-labels, or "
             "vx.Archive for notes) and convert again, or pass overwrite=True (--overwrite), "
-            f"which deletes it, {FOR_ALL}. Until then the archive stays as it is, but is not in "
-            "the catalogue",
+            f"which deletes the additions, {FOR_ALL}. Until then the archive stays as it is, but "
+            "is not in the catalogue",
             code="CONTENT_ADDED",
             path=archive,
         )
