@@ -29,7 +29,6 @@ from voxarray.archive.blosc_frame import library
 from voxarray.archive.shard import ShardHandle, ShardIndex
 from voxarray.core import settings
 from voxarray.core.caller_warnings import warn_caller
-from voxarray.core.numba_permission import has_room, may_compile
 from voxarray.geometry.layout import Index4, Layout
 from voxarray.storage.buffers import scratch_bytes
 from voxarray.storage.store import FileBlob
@@ -71,6 +70,8 @@ def loops(chunks: int) -> Loops | None:
     _chunks += chunks  # a lost update between threads costs nothing
     if _chunks < _WORTHWHILE or not _is_installed() or not settings.get("compiled-loops"):
         return None
+    from voxarray.core.numba_permission import has_room, may_compile  # after many chunks only
+
     if not may_compile():
         return None
     if _tried.cache_info().currsize:
