@@ -330,7 +330,7 @@ def test_dicom_files_at_the_top_are_called_the_source_itself(tmp_path):
     assert "\nthe source itself\n    MIXED_SIZE: " in report
     pattern = ("--image-pattern", "t1={subject}/*_t1.nii")
     told = run("convert", tmp_path / "in", tmp_path / "not", *pattern)
-    assert "; the source itself, for example, does not" in told.stderr
+    assert ". A file that does not match: the source itself" in told.stderr
     save(tmp_path / "in/a/a_t1.nii")
     told = run("convert", tmp_path / "in", tmp_path / "other", *pattern).stdout
     assert told.endswith("  no pattern fits: the source itself\n")

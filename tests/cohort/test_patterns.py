@@ -99,13 +99,13 @@ def test_if_no_file_fits_a_pattern_and_a_file_are_named(tmp_path):
         )
     assert caught.value.code == "NOTHING_FOUND"
     text = str(caught.value)
-    assert "no file matches t1={subject}/*_t1*; sub-1/sub-1_seg.nrrd, for example, does not" in text
+    assert "matches t1={subject}/*_t1*. A file that does not match: sub-1/sub-1_seg.nrrd" in text
     assert "image_patterns={'t1': " in text
     assert "taken as images" not in text
     told = run(
         "plan", tmp_path / "in", tmp_path / "out", "--image-pattern", "t2=**/*_t2.nii"
     ).output
-    assert "no file matches t2=**/*_t2.nii; sub-1/sub-1_seg.nrrd, for example, does not" in told
+    assert "matches t2=**/*_t2.nii. A file that does not match: sub-1/sub-1_seg.nrrd" in told
     assert "In Python" not in told
 
 

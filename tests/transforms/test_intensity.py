@@ -447,7 +447,7 @@ def test_types():
         (lambda: vx.To("cuda"), "to_tensor"),
         (lambda: vx.To(torch.bfloat16), "a type of numbers that NumPy has"),
         (lambda: vx.To("int16", {"copy": True}), "means nothing"),
-        (lambda: vx.Blur((1, 2)), "one number of mm from 0 or three"),
+        (lambda: vx.Blur((1, 2)), "one number or three numbers in mm, at least 0"),
         (lambda: vx.Blur(-1), "one number of mm"),
         (lambda: vx.HistogramStandardization([1, 2, 3]), "13 ascending numbers"),
     ],

@@ -203,9 +203,9 @@ def execution_options(command: Command) -> Command:
             metavar="I/N",
             help="Do only part I of N, from 1/N to N/N. For `voxarray convert`, run `voxarray "
             "plan` first: the images of the plan are divided into N parts, and other patterns "
-            "or columns than those of the plan are refused. Other commands need no plan. With "
-            "auto/N, I is the place of this task in its job array (SLURM, PBS, LSF, SGE, "
-            "Kubernetes, AWS Batch)",
+            "or columns than those of the plan are refused. Other commands make their plan "
+            "themselves. With auto/N, I is the place of this task in its job array (SLURM, PBS, "
+            "LSF, SGE, Kubernetes, AWS Batch)",
         ),
         click.option(
             "--max-failures", type=click.IntRange(1), help="Stop after this many failed images"

@@ -71,9 +71,10 @@ def command(
 ) -> None:
     """Apply a pipeline of transforms to the subjects of COHORT.
 
-    The results are a new cohort in DESTINATION. The pipeline is a list: each entry names a
-    transform of voxarray.transforms (operation: NAME), and may give its arguments by name. Images
-    that are up to date in DESTINATION are not made again: run the command again to resume.
+    The results are a new cohort in DESTINATION. The pipeline is a YAML list. Each
+    entry has the key "operation", with the name of a transform of voxarray.transforms, and may have
+    the key "arguments", with arguments by name. Images that are up to date in DESTINATION are not
+    made again: run the command again to resume.
     """
     import dask.config
 

@@ -319,10 +319,10 @@ class Mapped(Sequence[Subject]):
                 raise FormatError(
                     f"the plan in {folder.root} is outdated: since it was made, archives or label "
                     "maps of the source cohort were added, corrected or removed, or the transform "
-                    "or the options changed. Plan again, then make the parts. On the command line, "
-                    "give the same command with --slurm N in place of --partition (it plans, and "
-                    "prints a job script), or run it once without --partition; in Python, call "
-                    "plan() of the mapped cohort",
+                    "or the options changed. Make the plan again, then the parts. On the command "
+                    "line, the same command with --slurm N in place of --partition makes the plan "
+                    "(and prints a job script); in Python, plan() of the mapped cohort does. "
+                    "Without --partition, one run needs no plan",
                     code="STALE_PLAN",
                     path=folder.plan,
                 )

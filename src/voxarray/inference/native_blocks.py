@@ -96,7 +96,8 @@ class NativeBlocks:
         if not self._uses:
             raise UnsupportedError(
                 f"after preprocess, the images are on {self.predicted}, which does not overlap the "
-                f"scan on {self.native}: remove from preprocess what moves images in the patient",
+                f"scan on {self.native}: remove the transforms that move the image to another "
+                "position from preprocess=",
                 code="NOT_INVERTIBLE",
             )
         for uses in self._uses.values():

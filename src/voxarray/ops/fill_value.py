@@ -28,7 +28,7 @@ def require_fill(value: float, dtype: np.dtype, *, cut: bool = False) -> None:
         limits = f", which hold whole numbers from {low} to {high}"
     raise UnsupportedError(
         f"{value} does not fit {dtype} voxels{limits}: take another value, convert the "
-        "image first, for example with vx.To('float32'), or leave it out with exclude=",
+        "image first, for example with vx.To('float32'), or leave this image out with exclude=",
         code="OUT_OF_TYPE",
     )
 

@@ -80,8 +80,8 @@ def lightbox(
         )
     if plane not in _AXES or slices < 1 or columns < 1:
         raise ValueError(
-            f"lightbox takes a plane of {', '.join(_AXES)}, and at least one slice and column, "
-            f"not {plane!r}, {slices} and {columns}"
+            f"plane= of lightbox is one of {', '.join(_AXES)}, and slices= and columns= are at "
+            f"least 1, not {plane=}, {slices=}, {columns=}"
         )
     if output_path is not None:
         output_path = local_destination(output_path)

@@ -95,8 +95,8 @@ def count_values(source: Source, report: Progress | None = None) -> Counts:
     """
     if source.dtype.kind == "c":
         raise UnsupportedError(
-            f"values of type {source.dtype} have no order to be counted in: take their magnitude "
-            "or real part first, for example abs(image.array)",
+            f"values of type {source.dtype} cannot be sorted, and so not be counted: take their "
+            "magnitude or real part first, for example abs(image.array)",
             code="UNSUPPORTED_DTYPE",
         )
     return cached("counts", (source,), lambda: _counted(source, None, report))

@@ -68,5 +68,5 @@ class Blur(IntensityTransform):
 def _three(std: Any) -> tuple[float, float, float]:
     values = [std] * 3 if isinstance(std, (int, float, np.number)) else list(std)
     if len(values) != 3 or not all(np.isfinite(value) and value >= 0 for value in values):
-        raise ValueError(f"std is one number of mm from 0 or three, not {std!r}")
+        raise ValueError(f"std is one number or three numbers in mm, at least 0, not {std!r}")
     return float(values[0]), float(values[1]), float(values[2])

@@ -108,7 +108,7 @@ def of_brackets(patterns: Sequence[tuple[str, str]]) -> str:
 
 def misfit(patterns: Sequence[tuple[str, str]], name: str) -> str:
     """The message if no file matches any pattern; ``name`` is an example of a file."""
-    message = f"no file matches {told(patterns)}; {source_told(name)}, for example, does not"
+    message = f"no file matches {told(patterns)}. A file that does not match: {source_told(name)}"
     message += of_brackets(patterns)
     if any(not image and "=" in text for image, text in patterns):
         message += ". In Python, write NAME=PATTERN as image_patterns={'t1': '**/*_t1.nii.gz'}"

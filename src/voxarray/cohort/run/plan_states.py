@@ -91,9 +91,9 @@ def check_changed_options(
             f"the options differ from those that {folder.root} was made with: {change}. All "
             "archives would be made again, and some would lose what was added to them (label maps, "
             f"notes): {', '.join(kept[:_TOLD])}{more}. Nothing was changed: give the same options "
-            "as before, or choose another DESTINATION; or save what was added elsewhere and remove "
-            "it from the archives (voxarray remove-labels); overwrite=True (convert --overwrite) "
-            "deletes what was added to any archive",
+            "as before, or choose another DESTINATION; or save elsewhere what was added, and "
+            "remove it from the archives (voxarray remove-labels). overwrite=True (convert "
+            "--overwrite) deletes what was added to any archive",
             code="CONTENT_ADDED",
             path=folder.root,
         )

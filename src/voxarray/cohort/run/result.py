@@ -172,7 +172,7 @@ class CohortResult:
         failed = f", {self.failed:,} failed" if self.failed else ""
         more = self.interrupted_by.removeprefix(ASKED_TO_END)  # what the disk refused meanwhile
         if not self.remaining:
-            return f"the run was asked to end, but no image remained: {done}{failed}{more}"
+            return f"the run was asked to end when it had finished: {done}{failed}{more}"
         remaining = "1 remains" if self.remaining == 1 else f"{self.remaining:,} remain"
         return (
             f"the run was asked to end before it was done: {done}{failed}, {remaining}; make the "

@@ -55,8 +55,9 @@ def _stored(file: Any) -> tuple[StoredVoxels, Channels]:
     axes = sizes[:dimensions][::-1]
     if len(components) > 1 or not 2 <= dimensions <= 4 or (dimensions == 4 and components):
         raise UnsupportedError(
-            f"the array has {dimensions} dimensions and voxels of the shape {components}; these "
-            "are not the axes (C, W, H, D) of a plane or volume: split the file",
+            f"the array has {dimensions} dimensions, and each voxel has the shape {components}: "
+            "expected the axes (C, W, H, D) of a plane or volume; save each volume as a file of "
+            "its own",
             code="UNSUPPORTED_DIMS",
         )
     w, h, d, volumes = (*axes, 1, 1)[:4]

@@ -96,8 +96,8 @@ def _facts(text: str) -> PARRECHeader:
         if not (mixed := _mixed(facts)):
             return facts
     raise FormatError(
-        f"slices cannot be sorted into volumes: in every order, some volume has several values "
-        f"of {', '.join(mixed)}; export the scans one by one",
+        "slices cannot be sorted into volumes: however they are sorted, slices of one volume "
+        f"differ in {', '.join(mixed)}; export each scan as a file of its own",
         code="AMBIGUOUS_VOLUMES",
     )
 

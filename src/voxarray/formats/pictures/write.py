@@ -73,7 +73,7 @@ def write_picture(source: Source, path: str, *, overwrite: bool = True) -> None:
         )
     if voxels.shape[-1] not in _COLOURS[suffix]:
         raise UnsupportedError(
-            f"{kind} has {' or '.join(map(str, _COLOURS[suffix]))} channels, the image "
+            f"{kind} holds {' or '.join(map(str, _COLOURS[suffix]))} channels, but the image has "
             f"{source.shape[0]}: select some of them",
             code="UNSUPPORTED_DIMS",
         )

@@ -53,7 +53,7 @@ def write_tiff(source: Source, path: str, *, overwrite: bool = True) -> None:
     count, width, height, depth = source.shape
     if count not in (1, 3, 4):
         raise UnsupportedError(
-            f"TIFF has 1, 3 or 4 channels, the image {count}: select some of them",
+            f"TIFF holds 1, 3 or 4 channels, but the image has {count}: select some of them",
             code="UNSUPPORTED_DIMS",
         )
     spacing = _stored_spacing(source)
