@@ -236,7 +236,7 @@ def _patches(result: dict[str, Any]) -> str:
     caption = (
         f"**Reading {result['patch']}³ patches** from the archive of a {result['size']}³ scan, "
         "opened and in the page cache, in ms. "
-        "In the row “voxarray”, a box is asked of the object that reads the archive; in "
+        "In the row “voxarray”, the archive's reader is called directly with a box of voxels; in "
         "“image[...].data”, the image is sliced as users do. "
         f"The whole volume as a tensor: {whole_volumes}. An archive of "
         f"{' x '.join(map(str, huge['shape']))} voxels opens in {huge['open']:.2f} ms and is "
@@ -362,9 +362,9 @@ def _cohort(result: dict[str, Any]) -> str:
         "with the plan, the catalogue and the start of workers counted for voxarray. "
         f"If the {result['cores']} cores did nothing but convert, they would need "
         f"{result['throughput_of_ideal']:.0%} of the time of the faster of voxarray's two rows. "
-        "The rest is starting, planning, the catalogue, and cores that are idle. "
-        f"For {long['scans']} scans, it is {long['throughput_of_ideal']:.0%}. A catalogue of "
-        "100,000 rows opens and is filtered in "
+        f"For {long['scans']} scans, it is {long['throughput_of_ideal']:.0%}. The rest is "
+        "starting, planning, the catalogue, and cores that are idle. A catalogue of 100,000 rows "
+        "opens and is filtered in "
         f"{result['catalogue_seconds']:.2f} s."
     )
     return "\n\n".join([caption, _grid(["", "s", "leaves out"], lines), _where(result)])

@@ -136,7 +136,7 @@ def test_parts_of_a_failure_are_planned_again_with_the_label_map_that_lacked(coh
     mapped = vx.Cohort(cohort).map(vx.Mask("brain"))
     with pytest.raises(vx.FormatError, match=r"STALE_PLAN.*label maps") as stale:
         mapped.save(tmp_path / "made", partition=(1, 1), progress=False)
-    for advice in ("plan()", "without --partition", "--slurm"):
+    for advice in ("plan()", "Without --partition", "--slurm"):
         assert advice in str(stale.value)
     mapped.plan(tmp_path / "made")
     assert mapped.save(tmp_path / "made", partition=(1, 1), progress=False).failed == 0

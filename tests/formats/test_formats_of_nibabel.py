@@ -208,7 +208,9 @@ def test_a_scan_whose_slices_nothing_sorts(tmp_path):
     path = par_with_slices(tmp_path, np.random.default_rng(0).permutation(20))
     text = path.read_text("latin-1").replace("1    2  1 0 2", "1    1  1 0 3")
     path.write_text(re.sub(r"(number of dynamics +: +)2", r"\g<1>1", text), "latin-1")
-    with pytest.raises(FormatError, match="several values of scanning sequence") as caught:
+    with pytest.raises(
+        FormatError, match="slices of one volume differ in scanning sequence"
+    ) as caught:
         open_source(path)
     assert caught.value.code == "AMBIGUOUS_VOLUMES"
     assert caught.value.path == str(path)

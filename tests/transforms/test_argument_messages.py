@@ -29,7 +29,7 @@ from voxarray.core.errors import GridError
         (lambda: vx.Compose("Pad"), TypeError, r"a list or a dict, such as \[vx.ToCanonical"),
         (lambda: vx.Resize("a"), ValueError, "target_shape is one positive whole number"),
         (lambda: vx.Resize(float("inf")), ValueError, "target_shape is one positive whole number"),
-        (lambda: vx.Resample((1, 2)), GridError, "a spacing is one number of mm or three"),
+        (lambda: vx.Resample((1, 2)), GridError, "a spacing is one number or three, in mm"),
         (
             lambda: vx.Resample(((10.7, 9, 8), np.eye(4))),
             GridError,

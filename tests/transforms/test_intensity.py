@@ -448,7 +448,7 @@ def test_types():
         (lambda: vx.To(torch.bfloat16), "a type of numbers that NumPy has"),
         (lambda: vx.To("int16", {"copy": True}), "means nothing"),
         (lambda: vx.Blur((1, 2)), "one number or three numbers in mm, at least 0"),
-        (lambda: vx.Blur(-1), "one number of mm"),
+        (lambda: vx.Blur(-1), "one number or three numbers in mm, at least 0, not -1"),
         (lambda: vx.HistogramStandardization([1, 2, 3]), "13 ascending numbers"),
     ],
 )

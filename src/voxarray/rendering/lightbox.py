@@ -80,8 +80,8 @@ def lightbox(
         )
     if plane not in _AXES or slices < 1 or columns < 1:
         raise ValueError(
-            f"plane= of lightbox is one of {', '.join(_AXES)}, and slices= and columns= are at "
-            f"least 1, not {plane=}, {slices=}, {columns=}"
+            f"lightbox takes {', '.join(_AXES)} as plane=, and slices= and "
+            f"columns= of at least 1, not {plane=}, {slices=}, {columns=}"
         )
     if output_path is not None:
         output_path = local_destination(output_path)

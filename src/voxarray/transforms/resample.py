@@ -310,7 +310,7 @@ def _checked_target(target: Any) -> Any:
         if np.shape(shape) != (3,) or np.shape(affine) != (4, 4):
             raise GridError(
                 "a grid is given as (W, H, D) and an affine of shape (4, 4), not as "
-                f"{shape!r} and {affine!r}; a spacing is one number of mm or three"
+                f"{shape!r} and {affine!r}; a spacing is one number or three, in mm"
             )
         if any(n != int(n) for n in shape):
             raise GridError(f"a grid must have whole numbers of voxels, not {shape!r}")
